@@ -1,0 +1,118 @@
+"""Columns of the engine's private tables, and the bundle of arrays that the core works on.
+
+All arrays are int64, C order, allocated once by the execution process; the core never allocates. ``Core`` is what
+every core function receives; compiled and interpreted runs get the same arrays and must leave the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fabric.layout import words
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.int64]
+
+    def __getattr__(name: str) -> int: ...
+
+
+_here = globals()
+
+ORDERS = 4096  # rows; a client id lives at counter % ORDERS, so lookup is one load and one compare
+ORDER = words(
+    _here,
+    "OR",
+    "id state owner instrument side type price_ticks lots filled leaves signal_row signal_id sent_ns deadline_ns "
+    "decision_x2_ticks venue_id cancel_sent_ns model_hash prompt_hash is_exit slot acked_ns last_trade_id cost_e8 "
+    "fees_e8 realised_e8 reason cancel_wanted cancel_tries queried_ns next_live previous_live",
+)
+
+SIGNAL_ROWS = 256
+SIGNAL_ROW = words(
+    _here,
+    "SG",
+    "state id kind source instrument side lots limit_ticks urgency issued_ns expires_ns stop_ticks holding_ns model_hash "
+    "prompt_hash filled working used owner entered_ns exit_order_row exiting last_order_ns _ _ _ _ _ _ _ _ _",
+)
+
+# Desired quotes and other intents, out of a strategy (one call) and into the router.
+INTENTS = 8
+INTENT = words(_here, "NT", "kind side price_ticks lots type slot signal_id _")
+INTENT_KIND = words(_here, "INTENT", "none quote take pull")
+
+# What the core has decided to say to the venue in this pass.
+COMMANDS = 64
+COMMAND = words(_here, "CM", "kind row order_id instrument side type price_ticks lots recv_ns message deadline_ms reason")
+COMMAND_KIND = words(_here, "COMMAND", "none place cancel cancel_all query")
+
+# What came back from the venue, or from reconciliation.
+EVENT = words(
+    _here,
+    "EV",
+    "kind order_id venue_id trade_id instrument side price_ticks lots cumulative leaves fee_e8 liquidity reason venue_ns "
+    "recv_ns extra",
+)
+
+# Orders waiting for the rate limit: ORDER_IN columns, then these.
+QUEUE = 64
+QUEUE_EXTRA = words(_here, "QU", "queued_ns expires_ns state _")
+
+STRATEGIES = 16
+# What a strategy reads (one instrument) and keeps. 32 words of view, 32 of parameters, 64 of its own state.
+STRATEGY_VIEW = words(
+    _here,
+    "SV",
+    "now_ns instrument bid_ticks bid_lots ask_ticks ask_lots trade_ticks trade_lots position_lots cap_lots "
+    "working_buy_lots working_sell_lots min_lots max_lots mult maker_fee_ppm taker_fee_ppm mark_x2_ticks skew_bps_x100 "
+    "half_spread_bps_x100 size_scale_ppm can_increase net_lots book_status message reason _ _ _ _ _ _",
+)
+STRATEGY_PARAMETERS, STRATEGY_STATE = 32, 64
+
+# Parameters in force, one row per instrument and PARAMETER: newest record wins.
+PARAMETER_IN_FORCE = words(_here, "PF", "value expires_ns signal_id model_hash prompt_hash used source _")
+
+CORE_SCALARS = words(
+    _here,
+    "K",
+    "instance epoch next_counter armed stopping now_ns wall_offset_ns lease_ok instruments strategies live_head live_count "
+    "market_seq commands events_seen cancel_all_sent_ns lapsed reconciling last_mark_ns session_up last_pass_ns halted_pull "
+    "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
+    "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
+    "differences",
+)
+
+
+class Core(NamedTuple):
+    """Every table of the core. Shapes in ``risk.tables`` and above; rows are never moved, only reused when terminal."""
+
+    scalars: Array  # (len(CORE_SCALARS),)
+    instruments: Array
+    books: Array
+    limits: Array
+    account: Array
+    positions: Array
+    owners: Array
+    subbooks: Array
+    rate: Array
+    orders: Array  # (ORDERS, len(ORDER))
+    signals: Array  # (SIGNAL_ROWS, len(SIGNAL_ROW))
+    parameters: Array  # (INSTRUMENTS_MAX * len(PARAMETER), len(PARAMETER_IN_FORCE))
+    quotes: Array  # (STRATEGIES * INSTRUMENTS_MAX * 2, 1): live order row of each quote slot, -1 = none
+    queue: Array  # (QUEUE, len(ORDER_IN) + len(QUEUE_EXTRA))
+    commands: Array  # (COMMANDS, len(COMMAND))
+    strategy_calls: Array  # (STRATEGIES, 4): address, owner, instrument mask, state of the strategy (0 off, 1 on)
+    strategy_memory: Array  # (STRATEGIES * INSTRUMENTS_MAX, 32 + 32 + 64): view, parameters, own state
+    intents: Array  # (INTENTS, len(INTENT))
+    order_in: Array  # (len(ORDER_IN),) scratch
+    counters: Array  # (256,) private counters, copied out by the shell to the stats page
+    journal: Array  # (JOURNAL_BATCH, 16): records of this pass, copied to the journal ring by the shell, in order
+    journal_count: Array  # (1,)
+    seen_trades: Array  # (TRADES_SEEN,) ring of applied venue trade ids, hashed
+    outputs: Array  # (16,) small results
+
+
+JOURNAL_BATCH = 256
+TRADES_SEEN = 65536

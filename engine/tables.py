@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fabric.layout import words
+from venue.tables import EVENT_WORDS
+from strategy.tables import INTENT, INTENT_KIND, INTENTS, STRATEGIES, STRATEGY_PARAMETERS, STRATEGY_STATE, STRATEGY_VIEW
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 
 _here = globals()
+# A strategy's view and intents (SV_, NT_, INTENT_) are the strategy room's; the core reads them under the same names.
+words(_here, "SV", " ".join(STRATEGY_VIEW))
+words(_here, "NT", " ".join(INTENT))
+words(_here, "INTENT", " ".join(INTENT_KIND))
 
 ORDERS = 4096  # rows; a client id lives at counter % ORDERS, so lookup is one load and one compare
 ORDER = words(
@@ -38,38 +44,17 @@ SIGNAL_ROW = words(
     "prompt_hash filled working used owner entered_ns exit_order_row exiting last_order_ns _ _ _ _ _ _ _ _ _",
 )
 
-# Desired quotes and other intents, out of a strategy (one call) and into the router.
-INTENTS = 8
-INTENT = words(_here, "NT", "kind side price_ticks lots type slot signal_id _")
-INTENT_KIND = words(_here, "INTENT", "none quote take pull")
-
 # What the core has decided to say to the venue in this pass.
 COMMANDS = 64
 COMMAND = words(_here, "CM", "kind row order_id instrument side type price_ticks lots recv_ns message deadline_ms reason")
 COMMAND_KIND = words(_here, "COMMAND", "none place cancel cancel_all query")
 
-# What came back from the venue, or from reconciliation.
-EVENT = words(
-    _here,
-    "EV",
-    "kind order_id venue_id trade_id instrument side price_ticks lots cumulative leaves fee_e8 liquidity reason venue_ns "
-    "recv_ns extra",
-)
+# What came back from the venue, or from reconciliation: the venue floor's record, under the same EV_ names here.
+EVENT = words(_here, "EV", EVENT_WORDS)
 
 # Orders waiting for the rate limit: ORDER_IN columns, then these.
 QUEUE = 64
 QUEUE_EXTRA = words(_here, "QU", "queued_ns expires_ns state _")
-
-STRATEGIES = 16
-# What a strategy reads (one instrument) and keeps. 32 words of view, 32 of parameters, 64 of its own state.
-STRATEGY_VIEW = words(
-    _here,
-    "SV",
-    "now_ns instrument bid_ticks bid_lots ask_ticks ask_lots trade_ticks trade_lots position_lots cap_lots "
-    "working_buy_lots working_sell_lots min_lots max_lots mult maker_fee_ppm taker_fee_ppm mark_x2_ticks skew_bps_x100 "
-    "half_spread_bps_x100 size_scale_ppm can_increase net_lots book_status message reason _ _ _ _ _ _",
-)
-STRATEGY_PARAMETERS, STRATEGY_STATE = 32, 64
 
 # Parameters in force, one row per instrument and PARAMETER: newest record wins.
 PARAMETER_IN_FORCE = words(_here, "PF", "value expires_ns signal_id model_hash prompt_hash used source _")

@@ -1,0 +1,1 @@
+"""Floor 3: the feed process: decode, book, market ring."""

@@ -1,0 +1,40 @@
+"""The records that a dialect's decoder fills: one flat row of int64 words for market messages, one for own-order events.
+
+Plain data. ``engine.tables`` takes ``EVENT_WORDS`` from here, so that the two floors can never disagree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fabric.layout import words
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> int: ...  # the constants that words() defines
+
+
+_here = globals()
+
+# What came back from the venue about an own order, or from reconciliation. kind = layout.EVENT_*; -1 = not said.
+EVENT_WORDS = (
+    "kind order_id venue_id trade_id instrument side price_ticks lots cumulative leaves fee_e8 liquidity reason venue_ns "
+    "recv_ns extra"
+)
+EVENT = words(_here, "EV", EVENT_WORDS)
+
+# What a market message says. kind = layout.MARKET_*; trade_lots is signed by the aggressor; source_index -1 = on request.
+DECODED = words(
+    _here,
+    "DC",
+    "kind instrument bid_ticks bid_lots ask_ticks ask_lots trade_ticks trade_lots venue_seq prev_seq venue_ns "
+    "source_index levels is_snapshot overflow status",
+)
+LEVEL = words(_here, "LV", "side ticks lots")
+LEVELS_CAPACITY = 16384  # rows of the levels buffer: beyond it a snapshot keeps its best levels and counts the rest
+# How prices and sizes of one instrument become ticks and lots: tick = tick_multiple x 10^-price_decimals.
+GRID = words(_here, "GR", "price_decimals tick_multiple size_decimals lot_multiple")
+SYMBOL_BYTES = 32  # a row of the symbol table, zero padded
+
+# Answers of the scanner and the decoders.
+SCAN = words(_here, "SCAN", "ok declined bad off_grid")

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fabric.layout import words
 from venue.tables import EVENT_WORDS
-from strategy.tables import INTENT, INTENT_KIND, INTENTS, STRATEGIES, STRATEGY_PARAMETERS, STRATEGY_STATE, STRATEGY_VIEW
+from strategy.tables import INTENT as INTENT
+from strategy.tables import INTENT_KIND as INTENT_KIND
+from strategy.tables import INTENTS as INTENTS
+from strategy.tables import STRATEGIES as STRATEGIES
+from strategy.tables import STRATEGY_PARAMETERS as STRATEGY_PARAMETERS
+from strategy.tables import STRATEGY_STATE as STRATEGY_STATE
+from strategy.tables import STRATEGY_VIEW as STRATEGY_VIEW
 
 if TYPE_CHECKING:
     import numpy as np

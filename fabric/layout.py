@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     def __getattr__(name: str) -> int: ...  # the constants that words() and enum() define
 
+
 MAGIC = 0x50554C4558303031  # "PULEX001"
 VERSION_MAJOR, VERSION_MINOR = 1, 0
 VERSION = VERSION_MAJOR << 16 | VERSION_MINOR

@@ -38,3 +38,7 @@ SYMBOL_BYTES = 32  # a row of the symbol table, zero padded
 
 # Answers of the scanner and the decoders.
 SCAN = words(_here, "SCAN", "ok declined bad off_grid")
+
+# One session row of a hot process, handed between its threads (``venue.session``); close_code: why the loop gave it back.
+SESSION = words(_here, "SE", "state fd buffer capacity start end epoch close_code mask_state received_ns opened _ _ _ _ _")
+CLOSE = words(_here, "CLOSE", "none peer error violation oversize send partial lapse stop")

@@ -1,0 +1,50 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""One socket session, handed between the control thread (Python) and the loop thread (compiled).
+
+Ownership follows the state word and nothing else. The control thread fills a row while the state is DOWN or PYTHON and
+stores LOOP last; from then on only the loop touches the socket, the buffer and the row, until it stores CLOSING. The
+control thread then closes the descriptor and stores DOWN. So a reconnect never stops the loop's beat.
+
+The buffer holds raw bytes ``[start, end)``; what is left of a frame moves to the front when less than a quarter is free.
+"""
+
+from __future__ import annotations
+
+from fabric import layout
+from fabric.atomics import load_acquire, octets, store_release
+from fabric.jit import kernel
+from venue import tables
+from venue.sockets import receive
+
+@kernel
+def owned_by_loop(session):
+    """1 while the loop owns the session row at this address."""
+    # pairs with the control thread's store of LOOP, which comes after fd and buffer
+    return 1 if load_acquire(session + tables.SE_STATE * 8) == layout.SESSION_LOOP else 0
+
+
+@kernel
+def give_back(session, row, code):
+    """The loop is done with the socket; the control thread closes it."""
+    row[SE_CLOSE_CODE] = code
+    store_release(session + tables.SE_STATE * 8, layout.SESSION_CLOSING)  # pairs with the control thread's poll of the state
+
+
+@kernel
+def fill(row):
+    """Receive once into the buffer: bytes read, 0 nothing there, -1 closed by the peer, -2 error, -3 buffer full."""
+    start, end, capacity = row[tables.SE_START], row[tables.SE_END], row[tables.SE_CAPACITY]
+    if start == end:
+        start = end = 0
+    elif capacity - end < capacity // 4 and start > 0:
+        buffer = octets(row[tables.SE_BUFFER], capacity)
+        for i in range(end - start):
+            buffer[i] = buffer[start + i]
+        start, end = 0, end - start
+    row[tables.SE_START], row[tables.SE_END] = start, end
+    if end >= capacity:
+        return -3
+    count = receive(row[tables.SE_FD], row[tables.SE_BUFFER] + end, capacity - end)
+    if count > 0:
+        row[tables.SE_END] = end + count
+    return count

@@ -16,6 +16,7 @@ from fabric.jit import kernel
 from venue import tables
 from venue.sockets import receive
 
+
 @kernel
 def owned_by_loop(session):
     """1 while the loop owns the session row at this address."""
@@ -26,7 +27,7 @@ def owned_by_loop(session):
 @kernel
 def give_back(session, row, code):
     """The loop is done with the socket; the control thread closes it."""
-    row[SE_CLOSE_CODE] = code
+    row[tables.SE_CLOSE_CODE] = code
     store_release(session + tables.SE_STATE * 8, layout.SESSION_CLOSING)  # pairs with the control thread's poll of the state
 
 

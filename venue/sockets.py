@@ -1,0 +1,117 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""Non-blocking TCP for the compiled loops: libc called by name (so the kernels cache), results as plain integers.
+
+The loop thread owns the descriptor while its session is in the loop; ``connect`` is for the control thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from numba import types
+
+from fabric.atomics import load_relaxed, store_relaxed
+from fabric.jit import kernel
+from venue.errors import VenueError
+
+RECV_BUFFER_BYTES = 128 * 1024  # a slow reader gets back-pressure instead of megabytes of stale market
+ORDER_SEND_BUFFER_BYTES = 16 * 1024  # what the kernel holds of ours is an order that cannot be recalled
+ORDER_USER_TIMEOUT_MS = 2000
+
+RECV_WOULD_BLOCK, RECV_CLOSED, RECV_ERROR = 0, -1, -2
+SEND_WOULD_BLOCK, SEND_ERROR = 0, -2
+
+_MSG_DONTWAIT, _MSG_NOSIGNAL, _SIOCOUTQ = 0x40, 0x4000, 0x5411
+_EINTR, _EAGAIN = 4, 11
+
+_recv = types.ExternalFunction("recv", types.int64(types.int32, types.int64, types.int64, types.int32))
+_send = types.ExternalFunction("send", types.int64(types.int32, types.int64, types.int64, types.int32))
+_ioctl = types.ExternalFunction("ioctl", types.int32(types.int32, types.int64, types.int64))
+_errno_location = types.ExternalFunction("__errno_location", types.int64())
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+_getrandom = types.ExternalFunction("getrandom", types.int64(types.int64, types.int64, types.int32))
+
+
+@kernel
+def errno():
+    """errno of this thread; to be read right after the failed call."""
+    address = _errno_location()
+    word = load_relaxed(address & -8)  # only 8-byte loads here; errno is 4 bytes, in either half
+    return (word >> ((address & 4) << 3)) & 0xFFFFFFFF
+
+
+@kernel
+def receive(fd, address, capacity):
+    """Bytes read to ``address`` (> 0), 0 nothing there now, -1 closed by the venue, -2 error."""
+    count = _recv(types.int32(fd), address, capacity, types.int32(_MSG_DONTWAIT))
+    if count > 0:
+        return count
+    if count == 0:
+        return RECV_CLOSED
+    code = errno()
+    return RECV_WOULD_BLOCK if code == _EAGAIN or code == _EINTR else RECV_ERROR
+
+
+@kernel
+def transmit(fd, address, count):
+    """Bytes taken by the kernel (> 0, may be fewer than ``count``), 0 its buffer is full, -2 error (connection dead)."""
+    sent = _send(types.int32(fd), address, count, types.int32(_MSG_DONTWAIT | _MSG_NOSIGNAL))
+    if sent >= 0:
+        return sent
+    code = errno()
+    return SEND_WOULD_BLOCK if code == _EAGAIN or code == _EINTR else SEND_ERROR
+
+
+@kernel
+def unsent_bytes(fd, scratch):
+    """Bytes that the peer has not acknowledged yet (SIOCOUTQ), -2 error; ``scratch`` is 8 private bytes."""
+    store_relaxed(scratch, 0)
+    if _ioctl(types.int32(fd), _SIOCOUTQ, scratch) < 0:
+        return SEND_ERROR
+    return load_relaxed(scratch) & 0xFFFFFFFF
+
+
+@kernel
+def yield_cpu():
+    """Let another runnable thread of this cpu go first."""
+    _sched_yield()
+
+
+@kernel
+def random_word(scratch):
+    """64 random bits, never 0 (a seed for ``frames.next_mask``); ``scratch`` is 8 private bytes. 0 = no entropy."""
+    if _getrandom(scratch, 8, types.int32(0)) != 8:
+        return 0
+    value = load_relaxed(scratch)
+    return value if value != 0 else 1
+
+
+def connect(host: str, port: int, timeout_s: float = 5.0, for_orders: bool = False) -> socket.socket:
+    """A blocking TCP socket (with the timeout) tuned for one of our sessions; raises VenueError.
+
+    ``for_orders``: a close drops what was not sent (SO_LINGER 0), little fits in flight, a dead peer is noticed.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise VenueError(f"cannot resolve {host}: {error.strerror or error}; check the venue's address") from None
+    last: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            # The receive buffer before connect: the window scale is fixed in the first packet.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECV_BUFFER_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if for_orders:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ORDER_SEND_BUFFER_BYTES)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ORDER_USER_TIMEOUT_MS)
+            sock.settimeout(timeout_s)
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            sock.close()
+            last = error
+    text = "timed out" if isinstance(last, TimeoutError) else (last and last.strerror) or "no address"
+    raise VenueError(f"cannot connect to {host}:{port}: {text}; is the venue up?")

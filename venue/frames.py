@@ -10,21 +10,11 @@ A frame of ours is written payload first: at ``at + ROOM``, then ``seal`` puts t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fabric.jit import kernel
-from fabric.layout import words
+from venue import tables as t
 
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> int: ...
-
-
-_here = globals()
-FRAME_STATUS = words(_here, "FRAME", "need complete violation oversize")
-FRAME_WORDS = words(_here, "F", "opcode fin at length next")  # what next_frame finds; next = first byte after it
 OP_CONTINUATION, OP_TEXT, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG = 0, 1, 2, 8, 9, 10
 ROOM = 8  # bytes to leave before a payload: 2 + 2 of length + 4 of mask
 PAYLOAD_MAX = 65535  # of a frame of ours
@@ -40,44 +30,44 @@ def next_frame(buffer, start, end, max_payload, out):
     """
     have = end - start
     if have < 2:
-        return FRAME_NEED
+        return t.FRAME_NEED
     first = np.int64(buffer[start])
     second = np.int64(buffer[start + 1])
     opcode = first & 15
     if first & 0x70 or second & 0x80:  # reserved bits need an extension; a server never masks
-        return FRAME_VIOLATION
+        return t.FRAME_VIOLATION
     if opcode > 10 or 2 < opcode < 8:
-        return FRAME_VIOLATION
+        return t.FRAME_VIOLATION
     length = second
     at = start + 2
     if opcode >= 8 and (length > 125 or first & 0x80 == 0):
-        return FRAME_VIOLATION
+        return t.FRAME_VIOLATION
     if length == 126:
         if have < 4:
-            return FRAME_NEED
+            return t.FRAME_NEED
         length = np.int64(buffer[at]) << 8 | np.int64(buffer[at + 1])
         at += 2
         if length < 126:
-            return FRAME_VIOLATION
+            return t.FRAME_VIOLATION
     elif length == 127:
         if have < 10:
-            return FRAME_NEED
+            return t.FRAME_NEED
         if buffer[at] & 0x80:
-            return FRAME_VIOLATION
+            return t.FRAME_VIOLATION
         length = np.int64(0)
         for k in range(8):
             length = length << 8 | np.int64(buffer[at + k])
         at += 8
         if length < 65536:
-            return FRAME_VIOLATION
+            return t.FRAME_VIOLATION
     if length > max_payload:
-        return FRAME_OVERSIZE
-    out[F_OPCODE] = opcode
-    out[F_FIN] = first >> 7
-    out[F_AT] = at
-    out[F_LENGTH] = length
-    out[F_NEXT] = at + length
-    return FRAME_COMPLETE if end - at >= length else FRAME_NEED
+        return t.FRAME_OVERSIZE
+    out[t.FR_OPCODE] = opcode
+    out[t.FR_FIN] = first >> 7
+    out[t.FR_AT] = at
+    out[t.FR_LENGTH] = length
+    out[t.FR_NEXT] = at + length
+    return t.FRAME_COMPLETE if end - at >= length else t.FRAME_NEED
 
 
 @kernel

@@ -50,7 +50,7 @@ def receive(fd, address, capacity):
     if count == 0:
         return RECV_CLOSED
     code = errno()
-    return RECV_WOULD_BLOCK if code == _EAGAIN or code == _EINTR else RECV_ERROR
+    return RECV_WOULD_BLOCK if code in (_EAGAIN, _EINTR) else RECV_ERROR
 
 
 @kernel
@@ -60,7 +60,7 @@ def transmit(fd, address, count):
     if sent >= 0:
         return sent
     code = errno()
-    return SEND_WOULD_BLOCK if code == _EAGAIN or code == _EINTR else SEND_ERROR
+    return SEND_WOULD_BLOCK if code in (_EAGAIN, _EINTR) else SEND_ERROR
 
 
 @kernel

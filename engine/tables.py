@@ -47,7 +47,8 @@ SIGNAL_ROW = words(
     _here,
     "SG",
     "state id kind source instrument side lots limit_ticks urgency issued_ns expires_ns stop_ticks holding_ns model_hash "
-    "prompt_hash filled working used owner entered_ns exit_order_row exiting last_order_ns _ _ _ _ _ _ _ _ _",
+    "prompt_hash filled working used owner entered_ns exit_order_row exiting last_order_ns "
+    "exited exit_working reason _ _ _ _ _ _",
 )
 
 # What the core has decided to say to the venue in this pass.
@@ -62,6 +63,11 @@ EVENT = words(_here, "EV", EVENT_WORDS)
 QUEUE = 64
 QUEUE_EXTRA = words(_here, "QU", "queued_ns expires_ns state _")
 
+STRATEGY_MEMORY = len(STRATEGY_VIEW) + STRATEGY_PARAMETERS + STRATEGY_STATE  # words of one row of strategy_memory
+STRATEGY_CALL = words(_here, "CA", "address owner instruments on memory_address intents_address _ _")
+# A quote slot, (strategy * INSTRUMENTS_MAX + instrument) * 2 + side: the order row in it (-1 none), not before this time.
+QUOTE = words(_here, "QS", "row retry_ns")
+
 # Parameters in force, one row per instrument and PARAMETER: newest record wins.
 PARAMETER_IN_FORCE = words(_here, "PF", "value expires_ns signal_id model_hash prompt_hash used source _")
 
@@ -72,7 +78,7 @@ CORE_SCALARS = words(
     "market_seq commands events_seen cancel_all_sent_ns lapsed reconciling last_mark_ns session_up last_pass_ns halted_pull "
     "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
-    "differences",
+    "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask",
 )
 
 
@@ -91,11 +97,11 @@ class Core(NamedTuple):
     orders: Array  # (ORDERS, len(ORDER))
     signals: Array  # (SIGNAL_ROWS, len(SIGNAL_ROW))
     parameters: Array  # (INSTRUMENTS_MAX * len(PARAMETER), len(PARAMETER_IN_FORCE))
-    quotes: Array  # (STRATEGIES * INSTRUMENTS_MAX * 2, 1): live order row of each quote slot, -1 = none
+    quotes: Array  # (STRATEGIES * INSTRUMENTS_MAX * 2, len(QUOTE))
     queue: Array  # (QUEUE, len(ORDER_IN) + len(QUEUE_EXTRA))
     commands: Array  # (COMMANDS, len(COMMAND))
-    strategy_calls: Array  # (STRATEGIES, 4): address, owner, instrument mask, state of the strategy (0 off, 1 on)
-    strategy_memory: Array  # (STRATEGIES * INSTRUMENTS_MAX, 32 + 32 + 64): view, parameters, own state
+    strategy_calls: Array  # (STRATEGIES, len(STRATEGY_CALL)); on: 0 off, 1 on; instruments: one bit each
+    strategy_memory: Array  # (STRATEGIES * INSTRUMENTS_MAX + 2, STRATEGY_MEMORY): view, parameters, own state; 2 scratch
     intents: Array  # (INTENTS, len(INTENT))
     order_in: Array  # (len(ORDER_IN),) scratch
     counters: Array  # (256,) private counters, copied out by the shell to the stats page

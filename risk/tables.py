@@ -58,8 +58,9 @@ POSITION = words(
     _here,
     "PO",
     "lots cost_e8 realised_e8 fees_e8 working_buy_lots working_sell_lots reducing_buy_lots reducing_sell_lots "
-    "unrealised_e8 confirmed_lots last_fill_ns _",
-)  # cost_e8 is signed: sum of price * lots * mult of what is open; working includes live, pending and unknown
+    "unrealised_e8 confirmed_lots last_fill_ns difference_lots",
+)  # cost_e8 is signed: sum of price * lots * mult of what is open; working includes live, pending and unknown;
+# difference_lots: the venue's position minus ours at the last reconciliation, applied when seen twice
 
 OWNER = words(
     _here,

@@ -134,6 +134,17 @@ def octets(typingctx: Any, address: Any, count: Any) -> Any:
 
 
 @intrinsic
+def octet_table(typingctx: Any, address: Any, rows: Any, columns: Any) -> Any:
+    """uint8[:, ::1] over raw memory."""
+    array_type = types.Array(types.uint8, 2, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _view(context, builder, array_type, args[0], [args[1], args[2]], _I8, 1)
+
+    return array_type(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
 def call_address(typingctx: Any, function: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """Call ``int64 f(int64, int64, int64, int64)`` at an address from a table: adding a callee recompiles no loop."""
 

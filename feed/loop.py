@@ -1,0 +1,342 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""The compiled feed: receive, frame, scan, book, ring. One call of ``feed_loop`` lasts as long as the process is armed.
+
+One market message becomes one market event, in order; a message that cannot be read changes nothing, is counted by
+reason, and makes its book dirty when it might have been a book message. The control thread owns the descriptor until it
+hands the session over (``venue.session``), and gets it back on any error.
+"""
+
+from __future__ import annotations
+
+from fabric import layout as lay
+from fabric.atomics import cpu_pause, load_acquire, octet_table, octets, row, store_release, table
+from fabric.clock import monotonic_ns
+from fabric.jit import kernel
+from fabric.meters import counter_add, counter_set, heartbeat, record, status_set
+from fabric.rings import market_publish, seqlock_write
+from feed import book
+from feed import tables as ft
+from venue import frames, purpleflea, session, sockets
+from venue import tables as vt
+
+FRAMES_PER_PASS = 512
+MESSAGE_MAX = 2 * 1024 * 1024
+STALL_NS = 100_000
+_SOURCE_NONE = -1
+
+
+@kernel
+def publish(t, event, recv_ns, now_ns):
+    """Put one event on the market ring."""
+    event[lay.M_RECV_NS] = recv_ns
+    event[lay.M_PUBLISH_NS] = now_ns
+    market = t[ft.FD_MARKET]
+    market_publish(market + lay.MARKET_CURSOR_OFFSET, market + lay.MARKET_RING_OFFSET, lay.MARKET_SLOTS, event)
+    counter_add(t[ft.FD_STATS], lay.FC_EVENTS, 1)
+
+
+@kernel
+def write_state(t, instrument):
+    """Publish an instrument's row of the state table."""
+    rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
+    address = t[ft.FD_MARKET] + lay.STATE_OFFSET + instrument * lay.STATE_ROW_WORDS * 8
+    seqlock_write(address, rows[instrument], lay.STATE_LEVELS_WORD + 4 * lay.LEVELS)
+
+
+@kernel
+def announce(t, kind, now_ns):
+    """Tell the readers that the session went up or down: every book is dirty until its next snapshot."""
+    event = row(t[ft.FD_RECORD], 16)
+    rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
+    for i in range(t[ft.FD_INSTRUMENTS]):
+        book.mark_dirty(t[ft.FD_BOOKS], i)
+        rows[i, lay.ST_STATUS] = lay.BOOK_DIRTY
+        write_state(t, i)
+        for word in range(16):
+            event[word] = 0
+        event[lay.M_KIND] = kind
+        event[lay.M_INSTRUMENT] = i
+        event[lay.M_STATUS] = lay.BOOK_DIRTY
+        event[lay.M_SOURCE_INDEX] = _SOURCE_NONE
+        publish(t, event, now_ns, now_ns)
+
+
+@kernel
+def count_source(t, index):
+    """Account for a source index: 1 when it is new, 0 for a duplicate (which is then dropped)."""
+    stats = t[ft.FD_STATS]
+    last = t[ft.FD_SOURCE_LAST]
+    if index < 0:
+        return 1
+    if last == _SOURCE_NONE:
+        counter_set(stats, lay.FC_SOURCE_FIRST, index)
+    elif index <= last:
+        counter_add(stats, lay.FC_DUPLICATES, 1)
+        return 0
+    elif index > last + 1:
+        counter_add(stats, lay.FC_SOURCE_GAPS, index - last - 1)
+    t[ft.FD_SOURCE_LAST] = index
+    counter_set(stats, lay.FC_SOURCE_LAST, index)
+    return 1
+
+
+@kernel
+def sample_levels(t, instrument, index):
+    """Copy the top levels for the control thread, which hashes them; dropped samples show as missing hashes."""
+    slot = t[ft.FD_SAMPLES_COUNT] & (ft.SAMPLES - 1)
+    rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
+    out = row(t[ft.FD_SAMPLES] + 64 + slot * ft.SAMPLE_WORDS * 8, ft.SAMPLE_WORDS)
+    out[0] = index
+    out[1] = instrument
+    for word in range(4 * lay.LEVELS):
+        out[2 + word] = rows[instrument, lay.STATE_LEVELS_WORD + word]
+    t[ft.FD_SAMPLES_COUNT] += 1
+    store_release(t[ft.FD_SAMPLES], t[ft.FD_SAMPLES_COUNT])  # pairs with the control thread's read of the count
+
+
+@kernel
+def apply_book(t, decoded, stats):
+    """Apply a snapshot or delta; returns the book's status and refreshes the state row."""
+    i = decoded[vt.DC_INSTRUMENT]
+    levels = table(t[ft.FD_LEVELS], vt.LEVELS_CAPACITY, len(vt.LEVEL))
+    outcome = book.apply(t[ft.FD_BOOKS], i, decoded, levels)
+    rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
+    if outcome == vt.BOOK_STALE:
+        counter_add(stats, lay.FC_BOOK_STALE_DELTA, 1)
+    elif outcome == vt.BOOK_BEFORE_SNAPSHOT:
+        counter_add(stats, lay.FC_BOOK_BEFORE_SNAPSHOT, 1)
+    elif outcome == vt.BOOK_GAP:
+        counter_add(stats, lay.FC_BOOK_GAPS, 1)
+    elif outcome == vt.BOOK_CROSSED:
+        counter_add(stats, lay.FC_BOOK_CROSSED, 1)
+    elif decoded[vt.DC_IS_SNAPSHOT] and decoded[vt.DC_SOURCE_INDEX] < 0:
+        counter_add(stats, lay.FC_BOOK_RESYNCS, 1)
+    if decoded[vt.DC_OVERFLOW] > 0:
+        counter_add(stats, lay.FC_DEPTH_OVERFLOW, decoded[vt.DC_OVERFLOW])
+    state = rows[i]
+    book.top(t[ft.FD_BOOKS], i, state[lay.STATE_LEVELS_WORD :])
+    state[lay.ST_STATUS] = book.status(t[ft.FD_BOOKS], i)
+    state[lay.ST_BOOK_SEQ] = decoded[vt.DC_VENUE_SEQ]
+    return state[lay.ST_STATUS]
+
+
+@kernel
+def on_market(t, decoded, recv_ns):
+    """One decoded market message: book, state table, ring."""
+    stats = t[ft.FD_STATS]
+    kind, i, index = decoded[vt.DC_KIND], decoded[vt.DC_INSTRUMENT], decoded[vt.DC_SOURCE_INDEX]
+    rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
+    state = rows[i]
+    event = row(t[ft.FD_RECORD], 16)
+    for word in range(16):
+        event[word] = 0
+    started = monotonic_ns(t[ft.FD_SCRATCH])
+    if kind == lay.MARKET_TICK:
+        counter_add(stats, lay.FC_TICKS, 1)
+        state[lay.ST_BID_TICKS] = event[lay.M_BID_TICKS] = decoded[vt.DC_BID_TICKS]
+        state[lay.ST_BID_LOTS] = event[lay.M_BID_LOTS] = decoded[vt.DC_BID_LOTS]
+        state[lay.ST_ASK_TICKS] = event[lay.M_ASK_TICKS] = decoded[vt.DC_ASK_TICKS]
+        state[lay.ST_ASK_LOTS] = event[lay.M_ASK_LOTS] = decoded[vt.DC_ASK_LOTS]
+        state[lay.ST_TICK_SEQ] = decoded[vt.DC_VENUE_SEQ]
+    elif kind == lay.MARKET_TRADE:
+        counter_add(stats, lay.FC_TRADES, 1)
+        state[lay.ST_TRADE_TICKS] = event[lay.M_TRADE_TICKS] = decoded[vt.DC_TRADE_TICKS]
+        state[lay.ST_TRADE_LOTS] = event[lay.M_TRADE_LOTS] = decoded[vt.DC_TRADE_LOTS]
+    elif kind == lay.MARKET_BOOK:
+        counter_add(stats, lay.FC_BOOKS, 1)
+        apply_book(t, decoded, stats)
+        first = lay.STATE_LEVELS_WORD
+        event[lay.M_BID_TICKS], event[lay.M_BID_LOTS] = state[first], state[first + 1]
+        event[lay.M_ASK_TICKS], event[lay.M_ASK_LOTS] = state[first + 2], state[first + 3]
+    state[lay.ST_VENUE_NS] = decoded[vt.DC_VENUE_NS]
+    state[lay.ST_RECV_NS] = recv_ns
+    if index >= 0:
+        state[lay.ST_SOURCE_INDEX] = index
+    write_state(t, i)
+    event[lay.M_KIND], event[lay.M_INSTRUMENT], event[lay.M_STATUS] = kind, i, state[lay.ST_STATUS]
+    if kind == lay.MARKET_STATUS:
+        event[lay.M_TRADE_LOTS] = decoded[vt.DC_STATUS]
+    event[lay.M_VENUE_SEQ], event[lay.M_VENUE_NS] = decoded[vt.DC_VENUE_SEQ], decoded[vt.DC_VENUE_NS]
+    event[lay.M_SOURCE_INDEX] = index
+    ready = monotonic_ns(t[ft.FD_SCRATCH])
+    record(stats, lay.FH_BOOK, ready - started)
+    publish(t, event, recv_ns, ready)
+    record(stats, lay.FH_PUBLISH, monotonic_ns(t[ft.FD_SCRATCH]) - ready)
+    if index >= 0 and t[ft.FD_HASH_EVERY] > 0 and (index + 1) % t[ft.FD_HASH_EVERY] == 0:
+        sample_levels(t, i, index)
+
+
+@kernel
+def count_bad(t, status):
+    """A message that could not be used: counted by reason; all books are in doubt, so all are dirty."""
+    stats = t[ft.FD_STATS]
+    if status == vt.SCAN_DECLINED:
+        counter_add(stats, lay.FC_COLD_MESSAGES, 1)
+    elif status == vt.SCAN_OFF_GRID:
+        counter_add(stats, lay.FC_OFF_GRID, 1)
+    elif status == vt.SCAN_BAD_NUMBER:
+        counter_add(stats, lay.FC_BAD_NUMBER, 1)
+    elif status == vt.SCAN_UNKNOWN_SYMBOL:
+        counter_add(stats, lay.FC_UNKNOWN_SYMBOL, 1)
+    elif status == vt.SCAN_UNKNOWN_TYPE:
+        counter_add(stats, lay.FC_UNKNOWN_TYPE, 1)
+    else:
+        counter_add(stats, lay.FC_BAD_JSON, 1)
+
+
+@kernel
+def on_message(t, buffer, start, end, recv_ns):
+    """One complete text message."""
+    stats = t[ft.FD_STATS]
+    decoded = row(t[ft.FD_DECODED], len(vt.DECODED))
+    n = t[ft.FD_INSTRUMENTS]
+    started = monotonic_ns(t[ft.FD_SCRATCH])
+    status = purpleflea.decode_market(
+        buffer,
+        start,
+        end,
+        octet_table(t[ft.FD_SYMBOLS], n, vt.SYMBOL_BYTES),
+        table(t[ft.FD_GRIDS], n, len(vt.GRID)),
+        row(t[ft.FD_SLOTS], vt.SLOTS),
+        decoded,
+        table(t[ft.FD_LEVELS], vt.LEVELS_CAPACITY, len(vt.LEVEL)),
+    )
+    counter_add(stats, lay.FC_MESSAGES, 1)
+    now_ns = monotonic_ns(t[ft.FD_SCRATCH])
+    record(stats, lay.FH_SCAN, now_ns - started)
+    if status != vt.SCAN_OK:
+        count_bad(t, status)
+        if status != vt.SCAN_UNKNOWN_TYPE and status != vt.SCAN_UNKNOWN_SYMBOL:
+            announce(t, lay.MARKET_STATUS, now_ns)
+        return
+    if decoded[vt.DC_KIND] == lay.MARKET_OTHER or decoded[vt.DC_KIND] == lay.MARKET_NONE:
+        return
+    if count_source(t, decoded[vt.DC_SOURCE_INDEX]):
+        on_market(t, decoded, recv_ns)
+
+
+@kernel
+def ask_resync(t, now_ns):
+    """Ask for a snapshot of each dirty book, not too often."""
+    if now_ns - t[ft.FD_LAST_RESYNC_NS] < ft.RESYNC_EVERY_NS:
+        return
+    send = octets(t[ft.FD_SEND], t[ft.FD_SEND_CAPACITY])
+    mask = row(t[ft.FD_MASK], 1)
+    lengths = row(t[ft.FD_RESYNC_LENGTHS], lay.INSTRUMENTS_MAX)
+    texts = octets(t[ft.FD_RESYNC], lay.INSTRUMENTS_MAX * ft.RESYNC_BYTES)
+    for i in range(t[ft.FD_INSTRUMENTS]):
+        if book.status(t[ft.FD_BOOKS], i) == lay.BOOK_DIRTY:
+            t[ft.FD_LAST_RESYNC_NS] = now_ns
+            at = t[ft.FD_SEND_END]
+            if at + frames.ROOM + lengths[i] > t[ft.FD_SEND_CAPACITY]:
+                return
+            for k in range(lengths[i]):
+                send[at + frames.ROOM + k] = texts[i * ft.RESYNC_BYTES + k]
+            end = at + frames.ROOM + lengths[i]
+            t[ft.FD_SEND_END] = frames.seal(send, at, end, frames.OP_TEXT, frames.next_mask(mask))
+
+
+@kernel
+def flush(t, s):
+    """Send what waits; a peer that takes nothing of a few hundred bytes is dead. 0 or a close code."""
+    count = t[ft.FD_SEND_END]
+    if count == 0:
+        return vt.CLOSE_NONE
+    t[ft.FD_SEND_END] = 0
+    sent = sockets.transmit(s[vt.SE_FD], t[ft.FD_SEND], count)
+    return vt.CLOSE_NONE if sent == count else vt.CLOSE_SEND
+
+
+@kernel
+def read_frames(t, s, recv_ns):
+    """Handle every complete frame in the buffer; 0 or a close code."""
+    stats = t[ft.FD_STATS]
+    frame = row(t[ft.FD_FRAME], len(vt.FRAME_WORDS))
+    buffer = octets(s[vt.SE_BUFFER], s[vt.SE_CAPACITY])
+    send = octets(t[ft.FD_SEND], t[ft.FD_SEND_CAPACITY])
+    mask = row(t[ft.FD_MASK], 1)
+    for _ in range(FRAMES_PER_PASS):
+        status = frames.next_frame(buffer, s[vt.SE_START], s[vt.SE_END], MESSAGE_MAX, frame)
+        if status == vt.FRAME_NEED:
+            return vt.CLOSE_NONE
+        if status == vt.FRAME_OVERSIZE:
+            counter_add(stats, lay.FC_OVERSIZE, 1)
+            return vt.CLOSE_OVERSIZE
+        if status != vt.FRAME_COMPLETE:
+            counter_add(stats, lay.FC_BAD_FRAME, 1)
+            return vt.CLOSE_VIOLATION
+        at, length = frame[vt.FR_AT], frame[vt.FR_LENGTH]
+        s[vt.SE_START] = frame[vt.FR_NEXT]
+        opcode = frame[vt.FR_OPCODE]
+        if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
+            on_message(t, buffer, at, at + length, recv_ns)
+        elif opcode == frames.OP_PING:
+            counter_add(stats, lay.FC_PINGS, 1)
+            end = frames.encode_pong(send, t[ft.FD_SEND_END], buffer, at, length, frames.next_mask(mask))
+            if end > 0:
+                t[ft.FD_SEND_END] = end
+        elif opcode == frames.OP_CLOSE:
+            return vt.CLOSE_PEER
+        elif opcode == frames.OP_PONG:
+            counter_add(stats, lay.FC_PONGS, 1)
+        else:  # binary or fragmented: the venue never does it; refused whole rather than half understood
+            counter_add(stats, lay.FC_BAD_FRAME, 1)
+            return vt.CLOSE_VIOLATION
+    return vt.CLOSE_NONE
+
+
+@kernel
+def feed_pass(t, now_ns):
+    """One pass; returns the number of bytes that arrived."""
+    address = t[ft.FD_SESSION]
+    if not session.owned_by_loop(address):
+        return 0
+    s = row(address, len(vt.SESSION))
+    if s[vt.SE_OPENED] == 0:
+        s[vt.SE_OPENED] = 1
+        announce(t, lay.MARKET_CONNECTED, now_ns)
+    count = session.fill(s)
+    code = vt.CLOSE_NONE
+    if count > 0 or s[vt.SE_RECEIVED_NS] == 0:
+        recv_ns = monotonic_ns(t[ft.FD_SCRATCH])
+        s[vt.SE_RECEIVED_NS] = recv_ns
+        counter_add(t[ft.FD_STATS], lay.FC_BYTES, max(count, 0))
+        code = read_frames(t, s, recv_ns)
+    elif count == -3:
+        code = vt.CLOSE_OVERSIZE
+    elif count < 0:
+        code = vt.CLOSE_PEER if count == sockets.RECV_CLOSED else vt.CLOSE_ERROR
+    ask_resync(t, now_ns)
+    if code == vt.CLOSE_NONE:
+        code = flush(t, s)
+    if code != vt.CLOSE_NONE:
+        announce(t, lay.MARKET_DISCONNECTED, now_ns)
+        session.give_back(address, s, code)
+    return max(count, 0)
+
+
+@kernel
+def feed_loop(t_address, passes_max):
+    """Run passes until the stop word is set (or ``passes_max`` is reached, for warming); returns the passes made."""
+    t = row(t_address, len(ft.FEED))
+    stats = t[ft.FD_STATS]
+    last_ns = monotonic_ns(t[ft.FD_SCRATCH])
+    done = 0
+    while done < passes_max and load_acquire(t[ft.FD_STOP]) == 0:
+        now_ns = monotonic_ns(t[ft.FD_SCRATCH])
+        work = feed_pass(t, now_ns)
+        done += 1
+        if now_ns - last_ns > STALL_NS:
+            t[ft.FD_STALLS] += 1
+            status_set(stats, lay.P_STALLS, t[ft.FD_STALLS])
+        last_ns = now_ns
+        heartbeat(stats, now_ns)
+        status_set(stats, lay.P_PASSES, done)
+        if work == 0:
+            if t[ft.FD_IDLE] == ft.IDLE_SPIN:
+                cpu_pause()
+            elif t[ft.FD_IDLE] == ft.IDLE_YIELD:
+                sockets.yield_cpu()
+            else:
+                sockets.rest(t[ft.FD_SCRATCH])
+    return done

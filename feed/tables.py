@@ -1,0 +1,30 @@
+"""Columns of the feed loop's private address table: where everything is that the compiled pass touches.
+
+One int64 row, filled by the control thread before the loop starts; every entry is an address unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fabric.layout import words
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> int: ...
+
+
+_here = globals()
+
+FEED = words(
+    _here,
+    "FD",
+    "market stats session stop scratch frame decoded levels symbols grids instruments send send_end send_capacity resync "
+    "resync_lengths books passes idle record state_row samples samples_count source_last pass_started slots mask hash_every "
+    "last_resync_ns stalls",
+)  # numbers, not addresses: instruments, send_end, send_capacity, passes, idle, samples_count, source_last, hash_every
+SAMPLES = 64  # ring of top-of-book samples for the hash: index, then LEVELS x 4 words
+SAMPLE_WORDS = 96
+RESYNC_BYTES = 256  # one ready resync request per instrument
+IDLE = words(_here, "IDLE", "spin yield backoff")
+RESYNC_EVERY_NS = 250_000_000  # ask again at most this often while a book is dirty

@@ -1,0 +1,70 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""Write ASCII into a uint8 view: texts and exact decimals. Each returns the offset behind what it wrote.
+
+No bounds are checked here: the caller asked for room for its longest message first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fabric.jit import kernel
+
+
+def ascii_bytes(text: str) -> npt.NDArray[np.uint8]:
+    """A constant for ``put``."""
+    return np.frombuffer(text.encode("ascii"), np.uint8)
+
+
+@kernel
+def put(out, at, text):
+    """A whole constant text."""
+    for k in range(len(text)):
+        out[at + k] = text[k]
+    return at + len(text)
+
+
+@kernel
+def put_row(out, at, text, length):
+    """The first ``length`` bytes of a text."""
+    for k in range(length):
+        out[at + k] = text[k]
+    return at + length
+
+
+@kernel
+def put_padded(out, at, value, width):
+    """``width`` digits of a non-negative number, zero filled."""
+    i = at + width
+    while i > at:
+        i -= 1
+        rest = value // 10
+        out[i] = 48 + (value - rest * 10)
+        value = rest
+    return at + width
+
+
+@kernel
+def put_integer(out, at, value):
+    """A non-negative number without leading zeros."""
+    width = 1
+    limit = 10
+    while width < 19 and value >= limit:
+        width += 1
+        limit = limit * 10 if width < 19 else limit
+    return put_padded(out, at, value, width)
+
+
+@kernel
+def put_decimal(out, at, units, decimals):
+    """``units`` x 10^-decimals as exact decimal text with all its decimals: 6400012 with 2 is 64000.12."""
+    scale = 1
+    for _ in range(decimals):
+        scale *= 10
+    whole = units // scale
+    at = put_integer(out, at, whole)
+    if decimals > 0:
+        out[at] = 46
+        at = put_padded(out, at + 1, units - whole * scale, decimals)
+    return at

@@ -1,0 +1,259 @@
+"""The configuration: one optional TOML file, checked here and nowhere else.
+
+Without a file everything has a default that trades against the paper exchange. Unknown keys, values of a wrong type or
+unit and missing limits are refused with one line that names file, key and remedy (``ConfigError``). Integers carry their
+unit in the key; decimals of prices and sizes are strings, so that no float ever holds money.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pathlib
+import tomllib
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from risk import tables as risk_tables
+
+LIMIT_KEYS = tuple(name for name in risk_tables.LIMIT if name not in ("_", "profile"))
+PROFILES = ("conservative", "standard", "aggressive")
+BASELINES = {"BTC": "1", "ETH": "20"}  # inventory of the paper account, so that both sides can be quoted
+_UNITS = ("ns", "us", "ms", "s", "ppm", "bps", "e8", "ticks", "lots")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text is one line: file, key, what is wrong, what to do."""
+
+
+def _decimal(text: str) -> str:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a decimal number") from None
+    if not value.is_finite() or value < 0:
+        raise ValueError(f"{text!r} must be a number of 0 or more")
+    return text
+
+
+DecimalText = Annotated[str, AfterValidator(_decimal)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Venue(_Model):
+    """Where to trade in live mode; the paper venue fills these in by itself."""
+
+    dialect: Literal["purpleflea"] = "purpleflea"
+    ws_url: str | None = None
+    rest_url: str | None = None
+    management_key_file: str | None = None
+
+
+class Paper(_Model):
+    """The paper exchange. Port 0 takes a free one."""
+
+    ws_port: Port = 0
+    rest_port: Port = 0
+    seed: int = 7
+    speed: Annotated[float, Field(gt=0)] = 1.0
+    start: Literal["on_subscribe", "at_once"] = "on_subscribe"
+    balance: DecimalText = "100000"
+    faults: dict[str, Any] = {}
+
+
+class Instrument(_Model):
+    """One traded pair; sizes in base units, prices in quote units."""
+
+    symbol: Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9_-]{1,23}$")]
+    base: str
+    quote: str
+    kind: Literal["spot"] = "spot"
+    tick_size: DecimalText
+    lot_size: DecimalText
+    min_quantity: DecimalText | None = None
+    max_quantity: DecimalText = "10"
+    min_notional: DecimalText = "10"
+    maker_fee_ppm: Annotated[int, Field(ge=-10_000, le=50_000)] = 200
+    taker_fee_ppm: Annotated[int, Field(ge=-10_000, le=50_000)] = 500
+    baseline: DecimalText | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _exact(self) -> Instrument:
+        unit = Decimal(self.tick_size) * Decimal(self.lot_size) * 100_000_000
+        if unit < 1 or unit != unit.to_integral_value():
+            raise ValueError("tick_size x lot_size x 1e8 must be a whole number of money units; use a coarser grid")
+        return self
+
+
+class Lease(_Model):
+    """How long permission to trade lasts without a renewal, and when silence becomes a kill."""
+
+    ttl_ns: Annotated[int, Field(ge=1_000_000, le=10_000_000_000)] = 200_000_000
+    renew_ns: Annotated[int, Field(ge=200_000, le=5_000_000_000)] = 40_000_000
+    poll_ns: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 5_000_000
+    suspect_ns: Annotated[int, Field(ge=1_000_000, le=10_000_000_000)] = 50_000_000
+    kill_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 400_000_000
+    orders_per_beat_max: Annotated[int, Field(ge=1, le=4096)] = 64
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Lease:
+        if not self.renew_ns * 2 <= self.ttl_ns <= self.kill_ns:
+            raise ValueError("needs 2 x renew_ns <= ttl_ns <= kill_ns")
+        return self
+
+
+class Signal(_Model):
+    """The slow path. base_url null = the embedded model; key_env names a variable, it never holds the key."""
+
+    source: Literal["llm", "rules", "none"] = "llm"
+    base_url: str | None = None
+    model: str = "smollm2"
+    key_env: str | None = None
+    period_ms: Milliseconds = 1000
+    ttl_ms: Milliseconds = 15_000
+    timeout_ms: Milliseconds = 20_000
+    max_notional: DecimalText = "500"
+    default_stop_bps: Annotated[int, Field(ge=1, le=10_000)] = 50
+    default_holding_ms: Milliseconds = 60_000
+
+
+class Strategy(_Model):
+    """One strategy on some symbols; empty symbols = every instrument. parameters as the strategy names them, integers."""
+
+    name: str
+    file: str | None = None
+    symbols: tuple[str, ...] = Field(default=(), strict=False)
+    parameters: dict[str, int] = {}
+
+
+class Kill(_Model):
+    """What a kill and a halt do with what is open."""
+
+    lapse_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    flatten: Literal["never", "reduce"] = "never"
+    on_halt: Literal["hold", "exit"] = "hold"
+
+
+def _default_instruments() -> tuple[Instrument, ...]:
+    return (
+        Instrument(symbol="BTC-USDC", base="BTC", quote="USDC", tick_size="0.01", lot_size="0.00001"),
+        Instrument(symbol="ETH-USDC", base="ETH", quote="USDC", tick_size="0.01", lot_size="0.0001", max_quantity="200"),
+    )
+
+
+class Config(_Model):
+    """The whole file."""
+
+    instance: Annotated[int, Field(ge=0, le=1023)] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,30}$")] = "paper"
+    mode: str = "paper"
+    venue: Venue = Venue()
+    paper: Paper = Paper()
+    instruments: Annotated[tuple[Instrument, ...], Field(min_length=1, max_length=32, strict=False)] = Field(
+        default_factory=_default_instruments
+    )
+    limits: dict[str, int | str] = {}
+    lease: Lease = Lease()
+    signal: Signal = Signal()
+    strategies: Annotated[tuple[Strategy, ...], Field(max_length=16, strict=False)] = (Strategy(name="market_making"),)
+    kill: Kill = Kill()
+
+    @pydantic.model_validator(mode="after")
+    def _known_symbols(self) -> Config:
+        symbols = [instrument.symbol for instrument in self.instruments]
+        if len(set(symbols)) != len(symbols):
+            raise ValueError("instruments: each symbol once")
+        for strategy in self.strategies:
+            if unknown := set(strategy.symbols) - set(symbols):
+                raise ValueError(f"strategies: {strategy.name} trades {sorted(unknown)[0]}, which is no instrument here")
+        return self
+
+    def live(self, confirmed: bool) -> bool:
+        """Live only by the exact literal and a second step; anything else is paper."""
+        return self.mode == "live" and confirmed
+
+
+def load(path: str | os.PathLike[str] | None) -> Config:
+    """The configuration in ``path``, or all defaults without one. Raises ConfigError."""
+    if path is None:
+        return Config()
+    file = pathlib.Path(path)
+    try:
+        values = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; give an existing file to --config or none") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+    return parse(values, file.name)
+
+
+def parse(values: dict[str, Any], source: str) -> Config:
+    """Check a parsed file. Raises ConfigError with its first problem."""
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_one_line(error, source)) from None
+
+
+def _one_line(error: pydantic.ValidationError, source: str) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{source}: {where}: unknown key; {_suggestion(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
+    if first["type"] == "missing":
+        return f"{source}: {where}: missing; add it"
+    text = first["msg"].removeprefix("Value error, ")
+    unit = where.rpartition("_")[2]
+    hint = f"; the unit is {unit}" if unit in _UNITS else ""
+    got = "" if isinstance(first["input"], dict | BaseModel) else f" (got {str(first['input'])[:60]!r})"
+    return f"{source}: {where + ': ' if where else ''}{text}{got}{hint}"
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {
+        "venue": Venue,
+        "paper": Paper,
+        "instruments": Instrument,
+        "lease": Lease,
+        "signal": Signal,
+        "strategies": Strategy,
+        "kill": Kill,
+    }
+    return list(sections.get(str(location[0]), Config).model_fields) if location else list(Config.model_fields)
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    stem, _, unit = key.rpartition("_")
+    for name in known:
+        if unit in _UNITS and name.rpartition("_")[0] == stem and name.rpartition("_")[2] in _UNITS:
+            return f"write {name}: the unit here is {name.rpartition('_')[2]}, not {unit}"
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
+
+
+def limits(overrides: dict[str, int | str], profiles: dict[str, dict[str, int]], source: str) -> dict[str, int | str]:
+    """The profile with the file's overrides: every limit, all integers. Raises ConfigError when one is missing."""
+    name = overrides.get("profile", PROFILES[0])
+    if name not in profiles:
+        raise ConfigError(f"{source}: limits.profile: {name!r} is none of {', '.join(sorted(profiles))}")
+    merged: dict[str, int | str] = {**profiles[str(name)], **overrides}
+    merged["profile"] = str(name)
+    for key, value in merged.items():
+        if key == "profile":
+            continue
+        if key not in LIMIT_KEYS:
+            raise ConfigError(f"{source}: limits.{key}: unknown key; {_suggestion(key, list(LIMIT_KEYS))}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ConfigError(f"{source}: limits.{key}: must be a whole number of 0 or more (got {value!r})")
+    for key in LIMIT_KEYS:
+        if key not in merged:
+            raise ConfigError(f"{source}: limits.{key}: missing; no limit means no trading, so add it")
+    return {"profile": merged["profile"], **{key: merged[key] for key in LIMIT_KEYS}}

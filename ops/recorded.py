@@ -1,0 +1,56 @@
+"""The instrument that a recording is about: symbol, grid and market minimums, read off its first frames."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+
+from ops.config import ConfigError, Instrument
+from sim.recording import Frame, Recording
+
+FRAMES = 200_000  # old orders far from the touch carry the finest sizes, so look at all of a usual file
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "BTC", "ETH")
+
+
+def instrument(path: str | pathlib.Path) -> Instrument:
+    """One instrument with the finest grid that the first frames use. Raises ConfigError."""
+    symbol, price_decimals, size_decimals = "", 0, 0
+    try:
+        for frame in itertools.islice(Recording(path), FRAMES):
+            found = frame.data.get("s")
+            if found and symbol and found != symbol:
+                raise ConfigError(f"{path}: holds {symbol} and {found}; give a recording of one symbol")
+            symbol = symbol or str(found or "")
+            for price, size in _levels(frame):
+                price_decimals = max(price_decimals, _decimals(price))
+                size_decimals = max(size_decimals, _decimals(size))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; give a recording to --data") from None
+    if not symbol:
+        raise ConfigError(f"{path}: no market frame in its first {FRAMES} lines; expected '<ns> <json>' lines")
+    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), symbol[-3:])
+    return Instrument(
+        symbol=symbol,
+        base=symbol.removesuffix(quote),
+        quote=quote,
+        tick_size=_grid(price_decimals),
+        lot_size=_grid(size_decimals),
+    )
+
+
+def _levels(frame: Frame) -> list[tuple[str, str]]:
+    data = frame.data
+    if frame.kind == "tick":
+        return [(str(data["b"]), str(data["B"])), (str(data["a"]), str(data["A"]))]
+    if frame.kind == "trade":
+        return [(str(data["p"]), str(data["q"]))]
+    sides = [*data.get("b", data.get("bids", ())), *data.get("a", data.get("asks", ()))]
+    return [(str(price), str(size)) for price, size, *_ in sides]
+
+
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))
+
+
+def _grid(decimals: int) -> str:
+    return f"0.{'1'.rjust(decimals, '0')}" if decimals else "1"

@@ -1,11 +1,12 @@
 """Switches that make the paper exchange misbehave on purpose, so that tests can see how the rest copes. All off at start.
 
-revoke: how DELETE /v1/keys/ID behaves. `normal`: the key is dead before the answer. `fail`: 503, the key lives on. `absent`: 404
-as if the venue had no such route. `slow`: the answer comes at once, the key dies only `revoke_delay_s` later.
+revoke: how DELETE /v1/keys/ID behaves. `normal`: the key is dead before the answer. `fail`: 503, the key lives on.
+`absent`: 404 as if the venue had no such route. `slow`: the answer comes at once, the key dies `revoke_delay_s` later.
 revoked_sessions_stay: open sessions of a revoked key are not closed (their orders are refused all the same).
-cancel_on_disconnect: the end of a session cancels the open orders of its key. stop_reading_s: from now on for that long no client
-frame is looked at. duplicate, drop: the chance of each market message to be sent twice or not at all, by a seeded generator.
-delay_ms: everything sent to sessions leaves so much later. reject_all: each order is rejected, reason halted.
+cancel_on_disconnect: the end of a session cancels the open orders of its key. stop_reading_s: from now on for that long
+no client frame is looked at. duplicate, drop: the chance of each market message to be sent twice or not at all, by a
+seeded generator. delay_ms: everything sent to sessions leaves so much later. reject_all: each order of a key is
+rejected, reason halted.
 """
 
 from __future__ import annotations

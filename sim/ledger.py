@@ -9,7 +9,7 @@ and a reservation covers the worst fill of an order with its fees, so no total e
 from __future__ import annotations
 
 from collections import defaultdict
-from decimal import ROUND_CEILING, ROUND_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_UP, Decimal
 
 from sim.market import Execution, Instrument, Order
 
@@ -31,9 +31,14 @@ def _notional(instrument: Instrument, lots: int, price_ticks: int) -> Decimal:
     return instrument.price(price_ticks) * instrument.size(lots)
 
 
-def money(amount: Decimal) -> str:
-    """An amount with eight decimals, rounded against the trader."""
-    return format(amount if amount.as_tuple().exponent == -8 else amount.quantize(_CENT, "ROUND_FLOOR"), "f")
+def fee_text(amount: Decimal) -> str:
+    """A fee, or any amount on the 1e-8 grid, with eight decimals."""
+    return format(amount, ".8f")
+
+
+def balance_text(amount: Decimal) -> str:
+    """A balance with eight decimals, rounded down: never more than there is."""
+    return format(amount.quantize(_CENT, ROUND_FLOOR), "f")
 
 
 class InsufficientFunds(Exception):

@@ -253,7 +253,7 @@ SIGNAL_COUNTERS = words(
     _here,
     "SC",
     "calls valid published oneshots parameters bad_not_json bad_schema bad_unknown_symbol bad_out_of_range bad_no_text "
-    "bad_timeout bad_http bad_refused ring_full held",
+    "bad_timeout bad_http bad_refused ring_full held clamped too_small",
 )
 SIGNAL_HISTOGRAMS = words(_here, "SH", "llm_latency")
 WATCHDOG_COUNTERS = words(

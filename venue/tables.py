@@ -47,3 +47,10 @@ SCAN = words(_here, "SCAN", "ok declined bad off_grid bad_number unknown_symbol 
 # What frames.next_frame says and finds; next = first byte after the frame.
 FRAME_STATUS = words(_here, "FRAME", "need complete violation oversize")
 FRAME_WORDS = words(_here, "FR", "opcode fin at length next")
+
+# What feed.book says to a snapshot or delta; gap, crossed and refused leave the book dirty.
+BOOK_OUTCOME = words(_here, "BOOK", "applied stale before_snapshot gap crossed refused")
+
+# One session row of a hot process, handed between its threads (``venue.session``); close_code: why the loop gave it up.
+SESSION = words(_here, "SE", "state fd buffer capacity start end epoch close_code mask_state received_ns opened _ _ _ _ _")
+CLOSE = words(_here, "CLOSE", "none peer error violation oversize send partial lapse stop")

@@ -1,0 +1,242 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""What comes into a pass: lease, market ring, signal ring, order session, reconciliation. Each journaled, then given to the core.
+
+A market, signal or venue record is journaled as it was read, its kind in the upper bits of the journal kind and the time
+of the pass in place of a word that replay does not need.
+"""
+
+from __future__ import annotations
+
+from engine import core, journaling
+from engine import tables as et
+from engine import wiring as wi
+from fabric import layout as lay
+from fabric.atomics import load_acquire, load_relaxed, octet_table, octets, row, store_release, table
+from fabric.clock import monotonic_ns
+from fabric.jit import kernel
+from fabric.meters import counter_add, record
+from fabric.rings import lossless_done, lossless_read, market_read
+from venue import frames, purpleflea, session, sockets
+from venue import tables as vt
+
+
+@kernel
+def lease_valid(w, epoch, now_ns):
+    """Whether the lease of this epoch holds at ``now_ns``: the last step before every send."""
+    lease = w[wi.WI_LEASE]
+    if lease == 0:
+        return 0
+    if load_acquire(lease + lay.L_EPOCH * 8) != epoch:
+        return 0
+    if load_acquire(lease + lay.L_STATE * 8) != lay.LEASE_GRANTED:
+        return 0
+    if now_ns < load_relaxed(lease + lay.L_GRANTED_NS * 8):
+        return 0
+    return 1 if now_ns < load_relaxed(lease + lay.L_DEADLINE_NS * 8) else 0
+
+
+@kernel
+def take_remaps(w, n):
+    """Take over segments of restarted writers; a new market ring is joined at its cursor, books dirty until fresh."""
+    bump = load_acquire(w[wi.WI_REMAP])  # pairs with the control thread's bump, after the addresses
+    if bump == n[wi.WN_REMAP_SEEN]:
+        return 0
+    n[wi.WN_REMAP_SEEN] = bump
+    changed = 0
+    if w[wi.WI_NEW_MARKET] != w[wi.WI_MARKET]:
+        w[wi.WI_MARKET] = w[wi.WI_NEW_MARKET]
+        n[wi.WN_MARKET_NEXT] = load_acquire(w[wi.WI_MARKET] + lay.MARKET_CURSOR_OFFSET) + 1
+        changed = 1
+    if w[wi.WI_NEW_SIGNAL] != w[wi.WI_SIGNAL]:
+        w[wi.WI_SIGNAL] = w[wi.WI_NEW_SIGNAL]
+        n[wi.WN_SIGNAL_NEXT] = 1
+    w[wi.WI_JOURNAL] = w[wi.WI_NEW_JOURNAL]
+    return changed
+
+
+@kernel
+def read_market(w, n, c, now_ns):
+    """Read what is new on the market ring; returns events read. A lap is counted and the state is re-read by the core."""
+    if w[wi.WI_MARKET] == 0:
+        return 0
+    ring = w[wi.WI_MARKET] + lay.MARKET_RING_OFFSET
+    slot = row(w[wi.WI_SLOT], 16)
+    stats = w[wi.WI_STATS]
+    for count in range(wi.MARKET_PER_PASS):
+        status = market_read(ring, lay.MARKET_SLOTS, n[wi.WN_MARKET_NEXT], slot)
+        if status == lay.RING_EMPTY:
+            return count
+        if status == lay.RING_LAPPED:
+            cursor = load_acquire(w[wi.WI_MARKET] + lay.MARKET_CURSOR_OFFSET)
+            counter_add(stats, lay.EC_MARKET_LOST, cursor - n[wi.WN_MARKET_NEXT])
+            counter_add(stats, lay.EC_MARKET_GAPS, 1)
+            n[wi.WN_MARKET_NEXT] = cursor
+            core.on_lost(c, now_ns)
+            return count + 1
+        n[wi.WN_MARKET_NEXT] += 1
+        counter_add(stats, lay.EC_MARKET_EVENTS, 1)
+        record(stats, lay.EH_RING_HOP, now_ns - slot[lay.M_PUBLISH_NS])
+        record(stats, lay.EH_RECV_TO_SEEN, now_ns - slot[lay.M_RECV_NS])
+        before = c.scalars[et.K_COMMANDS]
+        journaling.market(w, n, c, slot, now_ns)
+        core.on_market(c, slot, now_ns)
+        if before == 0 and c.scalars[et.K_COMMANDS] > 0:
+            n[wi.WN_TRIGGER_RECV_NS] = slot[lay.M_RECV_NS]
+            n[wi.WN_TRIGGER_MESSAGE] = slot[lay.M_MESSAGE]
+        if c.scalars[et.K_COMMANDS] > 0:
+            return count + 1  # an order never waits behind the next event
+    return wi.MARKET_PER_PASS
+
+
+@kernel
+def read_signals(w, n, c, now_ns):
+    """Read new signal records; the position is published in our own segment."""
+    if w[wi.WI_SIGNAL] == 0:
+        return 0
+    slot = row(w[wi.WI_SLOT], 16)
+    cursor, ring = w[wi.WI_SIGNAL] + lay.SIGNAL_CURSOR_OFFSET, w[wi.WI_SIGNAL] + lay.SIGNAL_RING_OFFSET
+    for count in range(wi.SIGNALS_PER_PASS):
+        if lossless_read(cursor, ring, lay.SIGNAL_SLOTS, n[wi.WN_SIGNAL_NEXT], slot) != lay.RING_OK:
+            return count
+        journaling.signal(w, n, c, slot, now_ns)
+        core.on_signal(c, slot, now_ns)
+        lossless_done(w[wi.WI_EXEC] + lay.EXEC_SIGNAL_CURSOR_OFFSET, n[wi.WN_SIGNAL_NEXT])
+        n[wi.WN_SIGNAL_NEXT] += 1
+    return wi.SIGNALS_PER_PASS
+
+
+@kernel
+def read_inbox(w, n, c, now_ns):
+    """Events of the control thread: reconciliation answers, session news."""
+    available = load_acquire(w[wi.WI_INBOX])  # pairs with the control thread's store of the count, after the rows
+    rows = table(w[wi.WI_INBOX] + lay.LINE, wi.INBOX, len(et.EVENT))
+    done = 0
+    while n[wi.WN_INBOX_DONE] < available and done < wi.INBOX:
+        event = rows[n[wi.WN_INBOX_DONE] & (wi.INBOX - 1)]
+        journaling.event(w, n, c, event, now_ns)
+        core.on_event(c, event, now_ns)
+        n[wi.WN_INBOX_DONE] += 1
+        done += 1
+    if done:
+        store_release(w[wi.WI_INBOX] + 8, n[wi.WN_INBOX_DONE])  # pairs with the control thread's check for room
+    return done
+
+
+@kernel
+def note_latency(w, c, event, now_ns):
+    """Time from our send to the venue's answer, by kind."""
+    order_id = event[et.EV_ORDER_ID]
+    if order_id <= 0:
+        return
+    o = c.orders[(order_id & 0xFFFFFFFF) % et.ORDERS]
+    if o[et.OR_ID] != order_id:
+        return
+    if event[et.EV_KIND] == lay.EVENT_ACK and o[et.OR_SENT_NS] > 0:
+        record(w[wi.WI_STATS], lay.EH_ACK, now_ns - o[et.OR_SENT_NS])
+    elif event[et.EV_KIND] == lay.EVENT_CANCELLED and o[et.OR_CANCEL_SENT_NS] > 0:
+        record(w[wi.WI_STATS], lay.EH_CANCEL_ACK, now_ns - o[et.OR_CANCEL_SENT_NS])
+
+
+@kernel
+def on_order_message(w, n, c, buffer, start, end, recv_ns):
+    """One text message of the order session. What cannot be read is counted and asks for a reconciliation."""
+    stats = w[wi.WI_STATS]
+    count = n[wi.WN_INSTRUMENTS]
+    event = row(w[wi.WI_EVENT], len(et.EVENT))
+    status = purpleflea.decode_private(
+        buffer,
+        start,
+        end,
+        octet_table(w[wi.WI_SYMBOLS], count, vt.SYMBOL_BYTES),
+        row(w[wi.WI_LENGTHS], count),
+        table(w[wi.WI_GRIDS], count, len(vt.GRID)),
+        row(w[wi.WI_SLOTS], vt.SLOTS),
+        event,
+    )
+    if status != vt.SCAN_OK:
+        if status == vt.SCAN_DECLINED:
+            counter_add(stats, lay.EC_COLD_MESSAGES, 1)
+        elif status == vt.SCAN_UNKNOWN_TYPE:
+            counter_add(stats, lay.EC_UNKNOWN_TYPE, 1)
+            return
+        elif status == vt.SCAN_OFF_GRID or status == vt.SCAN_BAD_NUMBER:
+            counter_add(stats, lay.EC_BAD_NUMBER, 1)
+        else:
+            counter_add(stats, lay.EC_BAD_JSON, 1)
+        c.scalars[et.K_RECONCILE_WANTED] = 1
+        return
+    if event[et.EV_KIND] == lay.EVENT_NONE or event[et.EV_KIND] == lay.EVENT_OTHER:
+        return
+    event[et.EV_RECV_NS] = recv_ns
+    note_latency(w, c, event, recv_ns)
+    journaling.event(w, n, c, event, recv_ns)
+    core.on_event(c, event, recv_ns)
+    record(stats, lay.EH_EVENT_APPLY, monotonic_ns(w[wi.WI_SCRATCH]) - recv_ns)
+
+
+@kernel
+def read_frames(w, n, c, s, recv_ns):
+    """Handle the complete frames of the order session; 0 or a close code."""
+    stats = w[wi.WI_STATS]
+    frame = row(w[wi.WI_FRAME], len(vt.FRAME_WORDS))
+    buffer = octets(s[vt.SE_BUFFER], s[vt.SE_CAPACITY])
+    for _ in range(wi.FRAMES_PER_PASS):
+        status = frames.next_frame(buffer, s[vt.SE_START], s[vt.SE_END], wi.MESSAGE_MAX, frame)
+        if status == vt.FRAME_NEED:
+            return vt.CLOSE_NONE
+        if status != vt.FRAME_COMPLETE:
+            counter_add(stats, lay.EC_BAD_FRAME, 1)
+            return vt.CLOSE_VIOLATION
+        at, length, opcode = frame[vt.FR_AT], frame[vt.FR_LENGTH], frame[vt.FR_OPCODE]
+        s[vt.SE_START] = frame[vt.FR_NEXT]
+        if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
+            on_order_message(w, n, c, buffer, at, at + length, recv_ns)
+        elif opcode == frames.OP_PING:
+            counter_add(stats, lay.EC_PINGS, 1)
+            send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
+            mask = frames.next_mask(row(w[wi.WI_MASK], 1))
+            end = frames.encode_pong(send, n[wi.WN_SEND_END], buffer, at, length, mask)
+            n[wi.WN_SEND_END] = end if end > 0 else n[wi.WN_SEND_END]
+        elif opcode == frames.OP_CLOSE:
+            return vt.CLOSE_PEER
+        elif opcode != frames.OP_PONG:
+            counter_add(stats, lay.EC_BAD_FRAME, 1)
+            return vt.CLOSE_VIOLATION
+    return vt.CLOSE_NONE
+
+
+@kernel
+def close_session(w, n, c, s, code, now_ns):
+    """Give the session back; everything that waits for an answer is unknown from here."""
+    n[wi.WN_SEND_END] = 0
+    n[wi.WN_SESSION_UP] = 0
+    session.give_back(w[wi.WI_SESSION], s, code)
+    core.on_session(c, 0, now_ns)
+
+
+@kernel
+def read_session(w, n, c, now_ns):
+    """Poll the order socket; returns bytes read."""
+    if not session.owned_by_loop(w[wi.WI_SESSION]):
+        return 0
+    s = row(w[wi.WI_SESSION], len(vt.SESSION))
+    first = s[vt.SE_OPENED] == 0
+    if first:
+        s[vt.SE_OPENED] = 1
+        n[wi.WN_SESSION_UP] = 1
+        n[wi.WN_SEND_END] = 0
+        core.on_session(c, 1, now_ns)
+    count = session.fill(s)
+    if count == 0 and not first:
+        return 0
+    code = vt.CLOSE_NONE
+    if count == -3:
+        code = vt.CLOSE_OVERSIZE
+    elif count < 0:
+        code = vt.CLOSE_PEER if count == sockets.RECV_CLOSED else vt.CLOSE_ERROR
+    else:
+        counter_add(w[wi.WI_STATS], lay.EC_BYTES_IN, count)
+        code = read_frames(w, n, c, s, monotonic_ns(w[wi.WI_SCRATCH]))
+    if code != vt.CLOSE_NONE:
+        close_session(w, n, c, s, code, now_ns)
+    return max(count, 0)

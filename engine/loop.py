@@ -1,0 +1,108 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""The compiled execution loop: one ``exec_pass`` after the other until the stop word is set.
+
+A pass: take over restarted segments, check the lease, read market events (an order never waits behind the next event),
+signals, reconciliation, the order session (when the market is quiet or 20 us have passed), run the timer, journal,
+encode, send, beat. The clock is read once at the start of a pass and again only where a latency is measured.
+"""
+
+from __future__ import annotations
+
+from engine import core, inbound, outbound, pages, state
+from engine import tables as et
+from engine import wiring as wi
+from fabric import layout as lay
+from fabric.atomics import cpu_pause, load_acquire, load_relaxed, row
+from fabric.clock import monotonic_ns, wall_ns
+from fabric.jit import kernel
+from fabric.meters import heartbeat, record, status_set
+from feed.tables import IDLE_SPIN, IDLE_YIELD
+from venue import sockets
+
+
+@kernel
+def check_permission(w, n, c, now_ns):
+    """Lease, arming and stop words become core state; a time gap longer than the lease fences the loop itself."""
+    ok = inbound.lease_valid(w, c.scalars[et.K_EPOCH], now_ns)
+    if n[wi.WN_LAST_PASS_NS] > 0 and now_ns - n[wi.WN_LAST_PASS_NS] > n[wi.WN_LEASE_TTL_NS]:
+        ok = ok * 0
+    if ok != n[wi.WN_LEASE_OK]:
+        n[wi.WN_LEASE_OK] = ok
+        core.on_lease(c, ok, now_ns)
+    if w[wi.WI_CONTROL] == 0:
+        return
+    armed = load_relaxed(w[wi.WI_CONTROL] + lay.C_ARMED * 8)
+    if armed != n[wi.WN_ARMED]:
+        n[wi.WN_ARMED] = armed
+        core.arm(c, armed, now_ns)
+    stop = load_acquire(w[wi.WI_CONTROL] + lay.C_STOP * 8)
+    if stop != lay.STOP_RUN:
+        core.stop(c, now_ns)
+
+
+@kernel
+def exec_pass(w, n, c):
+    """One pass; returns how much there was to do."""
+    now_ns = monotonic_ns(w[wi.WI_SCRATCH])
+    if inbound.take_remaps(w, n):
+        core.on_lost(c, now_ns)
+    check_permission(w, n, c, now_ns)
+    work = inbound.read_market(w, n, c, now_ns)
+    if work == 0:
+        work += inbound.read_signals(w, n, c, now_ns)
+        work += inbound.read_inbox(w, n, c, now_ns)
+    if work == 0 or now_ns - n[wi.WN_LAST_ORDER_POLL_NS] > wi.ORDER_POLL_NS:
+        n[wi.WN_LAST_ORDER_POLL_NS] = now_ns
+        work += inbound.read_session(w, n, c, now_ns)
+    if now_ns - n[wi.WN_LAST_TIMER_NS] > wi.TIMER_NS and c.scalars[et.K_COMMANDS] == 0:
+        n[wi.WN_LAST_TIMER_NS] = now_ns
+        c.scalars[et.K_WALL_OFFSET_NS] = wall_ns(w[wi.WI_SCRATCH]) - monotonic_ns(w[wi.WI_SCRATCH])
+        core.on_timer(c, now_ns)
+    outbound.drain(w, n, c, now_ns)
+    n[wi.WN_PASSES] += 1
+    pages.beat(w, n, c, now_ns)
+    if now_ns - n[wi.WN_LAST_PAGE_NS] > wi.PAGE_NS and work == 0:
+        n[wi.WN_LAST_PAGE_NS] = now_ns
+        pages.account_page(w, n, c, now_ns)
+        pages.counters(w, n, c)
+        heartbeat(w[wi.WI_STATS], now_ns)
+        status_set(w[wi.WI_STATS], lay.P_PASSES, n[wi.WN_PASSES])
+    meter(w, n, now_ns, work)
+    return work
+
+
+@kernel
+def meter(w, n, now_ns, work):
+    """Duty cycle: the longest gap between passes and how many were too long."""
+    stats = w[wi.WI_STATS]
+    if n[wi.WN_LAST_PASS_NS] > 0:
+        gap = now_ns - n[wi.WN_LAST_PASS_NS]
+        if gap > wi.STALL_NS:
+            n[wi.WN_STALLS] += 1
+            status_set(stats, lay.P_STALLS, n[wi.WN_STALLS])
+        if gap > n[wi.WN_STALL_MAX_NS]:
+            n[wi.WN_STALL_MAX_NS] = gap
+            status_set(stats, lay.P_STALL_MAX_NS, gap)
+    n[wi.WN_LAST_PASS_NS] = now_ns
+    if work:
+        record(stats, lay.EH_PASS_NS, monotonic_ns(w[wi.WI_SCRATCH]) - now_ns)
+
+
+@kernel
+def exec_loop(wiring_address, passes_max):
+    """Run passes until the stop word is set, or ``passes_max`` of them (warming); returns the passes made."""
+    w = row(wiring_address, wi.ROWS)
+    n = row(wiring_address + wi.ROWS * 8, wi.ROWS)
+    c = state.views(w[wi.WI_CORE])
+    done = 0
+    while done < passes_max and load_acquire(w[wi.WI_STOP]) == 0:
+        work = exec_pass(w, n, c)
+        done += 1
+        if work == 0:
+            if n[wi.WN_IDLE] == IDLE_SPIN:
+                cpu_pause()
+            elif n[wi.WN_IDLE] == IDLE_YIELD:
+                sockets.yield_cpu()
+            else:
+                sockets.rest(w[wi.WI_SCRATCH])
+    return done

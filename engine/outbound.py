@@ -1,0 +1,187 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""What leaves a pass: commands become frames, all in one call of ``send``.
+
+Order of safety: intents are in the journal ring before anything is sent; cancels are encoded first, so that a lease that
+lapses while we encode cuts off exactly the new orders; the lease and epoch check is the last step before the call. A frame
+sent in part closes the socket, and every order without an answer is then unknown.
+"""
+
+from __future__ import annotations
+
+from engine import core, inbound, journaling
+from engine import tables as et
+from engine import wiring as wi
+from fabric import layout as lay
+from fabric.atomics import octet_table, octets, row, store_release, table
+from fabric.clock import monotonic_ns
+from fabric.jit import kernel
+from fabric.meters import counter_add, record
+from venue import frames, purpleflea_encode, sockets
+from venue import tables as vt
+
+NS_PER_MS = 1_000_000
+
+
+@kernel
+def seal_text(w, n, send, end):
+    """Close the frame whose payload ends at ``end``; 1, or 0 when it did not fit and nothing was added."""
+    if end < 0:
+        return 0
+    sealed = frames.seal(send, n[wi.WN_SEND_END], end, frames.OP_TEXT, frames.next_mask(row(w[wi.WI_MASK], 1)))
+    if sealed < 0:
+        return 0
+    n[wi.WN_SEND_END] = sealed
+    return 1
+
+
+@kernel
+def encode_cancels(w, n, c, count, wall_ms):
+    """Encode cancels and cancel-alls, and hand queries to the control thread."""
+    send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
+    instruments = n[wi.WN_INSTRUMENTS]
+    symbols = octet_table(w[wi.WI_SYMBOLS], instruments, vt.SYMBOL_BYTES)
+    lengths = row(w[wi.WI_LENGTHS], instruments)
+    for k in range(count):
+        m = c.commands[k]
+        at = n[wi.WN_SEND_END] + frames.ROOM
+        if m[et.CM_KIND] == et.COMMAND_CANCEL:
+            end = purpleflea_encode.encode_cancel(send, at, m[et.CM_ORDER_ID], wall_ms, n[wi.WN_RECV_WINDOW_MS])
+            if seal_text(w, n, send, end):
+                counter_add(w[wi.WI_STATS], lay.EC_CANCELS_SENT, 1)
+        elif m[et.CM_KIND] == et.COMMAND_CANCEL_ALL:
+            end = purpleflea_encode.encode_cancel_all(send, at, m[et.CM_INSTRUMENT], symbols, lengths, wall_ms)
+            seal_text(w, n, send, end)
+        elif m[et.CM_KIND] == et.COMMAND_QUERY:
+            rows = table(w[wi.WI_OUTBOX] + lay.LINE, wi.OUTBOX, len(et.COMMAND))
+            slot = rows[n[wi.WN_OUTBOX_COUNT] & (wi.OUTBOX - 1)]
+            for word in range(len(et.COMMAND)):
+                slot[word] = m[word]
+            n[wi.WN_OUTBOX_COUNT] += 1
+            store_release(w[wi.WI_OUTBOX], n[wi.WN_OUTBOX_COUNT])  # pairs with the control thread's read of the count
+
+
+@kernel
+def refusal(w, n, c, journaled, now_ns):
+    """Why no new order may leave in this pass; REASON_NONE when it may."""
+    if not inbound.lease_valid(w, c.scalars[et.K_EPOCH], now_ns):
+        return lay.REASON_LEASE_LAPSED
+    if not journaled or not n[wi.WN_JOURNAL_OK]:
+        return lay.REASON_JOURNAL_FULL
+    if not n[wi.WN_SESSION_UP]:
+        return lay.REASON_SESSION_DOWN
+    s = row(w[wi.WI_SESSION], len(vt.SESSION))
+    unsent = sockets.unsent_bytes(s[vt.SE_FD], w[wi.WI_SCRATCH])
+    if unsent < 0 or unsent > n[wi.WN_UNSENT_MAX]:
+        return lay.REASON_UNSENT_BYTES
+    return lay.REASON_NONE
+
+
+@kernel
+def encode_places(w, n, c, count, wall_ms, reason, now_ns):
+    """Encode new orders, or report why not; encoded ones have CM_REASON 0. Returns how many were encoded."""
+    send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
+    instruments = n[wi.WN_INSTRUMENTS]
+    symbols = octet_table(w[wi.WI_SYMBOLS], instruments, vt.SYMBOL_BYTES)
+    lengths = row(w[wi.WI_LENGTHS], instruments)
+    grids = table(w[wi.WI_GRIDS], instruments, len(vt.GRID))
+    encoded = 0
+    for k in range(count):
+        m = c.commands[k]
+        if m[et.CM_KIND] != et.COMMAND_PLACE:
+            continue
+        why = reason
+        if why == lay.REASON_NONE:
+            end = purpleflea_encode.encode_place(
+                send,
+                n[wi.WN_SEND_END] + frames.ROOM,
+                m[et.CM_ORDER_ID],
+                m[et.CM_INSTRUMENT],
+                m[et.CM_SIDE],
+                m[et.CM_TYPE],
+                m[et.CM_PRICE_TICKS],
+                m[et.CM_LOTS],
+                symbols,
+                lengths,
+                grids,
+                wall_ms,
+                n[wi.WN_RECV_WINDOW_MS],
+                0,
+            )
+            if not seal_text(w, n, send, end):
+                why = lay.REASON_SEND_FAILED
+        if why == lay.REASON_NONE:
+            encoded += 1
+        else:
+            core.placed(c, m[et.CM_ROW], 0, why, now_ns)
+            counter_add(w[wi.WI_STATS], lay.EC_BLOCKED_LEASE, 1 if why == lay.REASON_LEASE_LAPSED else 0)
+        m[et.CM_REASON] = why
+    return encoded
+
+
+@kernel
+def report_places(c, count, sent, reason, now_ns):
+    """Tell the core the fate of every encoded order."""
+    for k in range(count):
+        m = c.commands[k]
+        if m[et.CM_KIND] == et.COMMAND_PLACE and m[et.CM_REASON] == lay.REASON_NONE:
+            core.placed(c, m[et.CM_ROW], sent, reason, now_ns)
+
+
+@kernel
+def send_all(w, n, c, count, places, cancels_end, now_ns):
+    """The one call. Returns 0, or a close code when the socket took only a part or is dead."""
+    s = row(w[wi.WI_SESSION], len(vt.SESSION))
+    stats = w[wi.WI_STATS]
+    before = monotonic_ns(w[wi.WI_SCRATCH])
+    if places and not inbound.lease_valid(w, c.scalars[et.K_EPOCH], before):  # the last step before send
+        n[wi.WN_SEND_END] = cancels_end
+        counter_add(stats, lay.EC_BLOCKED_LEASE, places)
+        report_places(c, count, 0, lay.REASON_LEASE_LAPSED, before)
+        places = 0
+    size = n[wi.WN_SEND_END]
+    n[wi.WN_SEND_END] = 0
+    if size == 0:
+        return vt.CLOSE_NONE
+    if n[wi.WN_TRIGGER_RECV_NS] > 0:
+        record(stats, lay.EH_TICK_TO_ORDER, before - n[wi.WN_TRIGGER_RECV_NS])
+    sent = sockets.transmit(s[vt.SE_FD], w[wi.WI_SEND], size)
+    after = monotonic_ns(w[wi.WI_SCRATCH])
+    record(stats, lay.EH_SEND, after - before)
+    counter_add(stats, lay.EC_SENDS, 1)
+    counter_add(stats, lay.EC_BYTES_OUT, max(sent, 0))
+    n[wi.WN_ORDERS_SENT] += places
+    if places:
+        report_places(c, count, 1, lay.REASON_NONE, after)
+    if sent == size:
+        return vt.CLOSE_NONE
+    counter_add(stats, lay.EC_SEND_PARTIAL, 1)
+    return vt.CLOSE_PARTIAL
+
+
+@kernel
+def drain(w, n, c, now_ns):
+    """Journal, encode and send what the core decided in this pass."""
+    count = c.scalars[et.K_COMMANDS]
+    if c.journal_count[0] == 0 and count == 0 and n[wi.WN_SEND_END] == 0:
+        return
+    started = monotonic_ns(w[wi.WI_SCRATCH])
+    if n[wi.WN_TRIGGER_RECV_NS] > 0:
+        record(w[wi.WI_STATS], lay.EH_DECIDE, started - now_ns)
+    journaled = journaling.flush(w, n, c)
+    wall_ms = (now_ns + c.scalars[et.K_WALL_OFFSET_NS]) // NS_PER_MS
+    code = vt.CLOSE_NONE
+    if n[wi.WN_SESSION_UP]:
+        encode_cancels(w, n, c, count, wall_ms)
+    cancels_end = n[wi.WN_SEND_END]
+    reason = refusal(w, n, c, journaled, started) if count else lay.REASON_NONE
+    places = encode_places(w, n, c, count, wall_ms, reason, started)
+    if n[wi.WN_SESSION_UP] and n[wi.WN_SEND_END] > 0:
+        record(w[wi.WI_STATS], lay.EH_ENCODE, monotonic_ns(w[wi.WI_SCRATCH]) - started)
+        code = send_all(w, n, c, count, places, cancels_end, now_ns)
+    else:
+        n[wi.WN_SEND_END] = 0
+    c.scalars[et.K_COMMANDS] = 0
+    n[wi.WN_TRIGGER_RECV_NS] = 0
+    journaling.flush(w, n, c)
+    if code != vt.CLOSE_NONE:
+        inbound.close_session(w, n, c, row(w[wi.WI_SESSION], len(vt.SESSION)), code, now_ns)

@@ -1,0 +1,68 @@
+"""Threads that may block: jobs one after the other, the independent view, and one ladder at a time.
+
+Results come back through one queue that the main loop drains; the main loop itself never waits for any of them.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fabric import layout
+from watchdog.page import StatsPage
+from watchdog.venue import Unreachable, Venue
+
+Done = Callable[[Any], None]
+VIEW_PERIOD_S = 1.0
+
+
+class Workers:
+    """``submit`` from the main thread; ``drain`` there calls ``done(result)``, where a result may be an exception."""
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[tuple[Callable[[], Any], Done]] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[tuple[Done, Any]] = queue.SimpleQueue()
+        self.start("jobs", self._run)
+
+    def submit(self, job: Callable[[], Any], done: Done) -> None:
+        """Queue a job behind the others."""
+        self.jobs.put((job, done))
+
+    def spawn(self, name: str, job: Callable[[], Any], done: Done) -> None:
+        """Run a job at once in a thread of its own."""
+        self.start(name, lambda: self._one(job, done))
+
+    def drain(self) -> None:
+        while not self.results.empty():
+            done, result = self.results.get()
+            done(result)
+
+    def start(self, name: str, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._one(*self.jobs.get())
+
+    def _one(self, job: Callable[[], Any], done: Done) -> None:
+        try:
+            self.results.put((done, job()))
+        except Exception as error:
+            self.results.put((done, error))
+
+
+def watch_account(venue: Venue, stats: StatsPage) -> None:
+    """The watchdog's own view, first form: how many orders are open and positions are not flat, each second, for ever."""
+    while True:
+        try:
+            orders = venue.open_orders()
+            held = [row for row in venue.positions() if row.get("position") != row.get("baseline", "0")]
+            stats.set(layout.WC_VIEW_OPEN_ORDERS, len(orders))
+            stats.set(layout.WC_VIEW_POSITIONS, len(held))
+            stats.count(layout.WC_VIEW_READS)
+        except (Unreachable, AttributeError):
+            stats.count(layout.WC_VIEW_ERRORS)
+        time.sleep(VIEW_PERIOD_S)

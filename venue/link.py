@@ -1,0 +1,103 @@
+"""The control thread's end of one session: open it, hand it to the loop, take it back, wait before the next try.
+
+Holds no key: ``open`` gets it for the one upgrade. The row and buffer live as long as the link; the loop reads them by
+address (``venue.session``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+
+import numpy as np
+import numpy.typing as npt
+
+from fabric import layout
+from venue import tables
+from venue.handshake import open_session
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclasses.dataclass
+class Backoff:
+    """1 s doubling to 60 s; back to the first step after a healthy period, however the session ended."""
+
+    first_s: float = 1.0
+    most_s: float = 60.0
+    healthy_ns: int = 10 * NS_PER_S
+    _step_s: float = 0.0
+    _opened_ns: int = 0
+    _next_ns: int = 0
+
+    def ready(self, now_ns: int) -> bool:
+        return now_ns >= self._next_ns
+
+    def opened(self, now_ns: int) -> None:
+        self._opened_ns = now_ns
+
+    def failed(self, now_ns: int) -> float:
+        """The try or the session ended; returns the seconds to wait."""
+        if self._opened_ns and now_ns - self._opened_ns >= self.healthy_ns:
+            self._step_s = 0.0
+        self._opened_ns = 0
+        self._step_s = min(self.most_s, self._step_s * 2 if self._step_s else self.first_s)
+        self._next_ns = now_ns + int(self._step_s * NS_PER_S)
+        return self._step_s
+
+
+class Link:
+    """One session row with its buffer. ``row`` is read and written by the loop while its state is LOOP."""
+
+    def __init__(self, capacity: int, for_orders: bool = False) -> None:
+        self.row: npt.NDArray[np.int64] = np.zeros(len(tables.SESSION), np.int64)
+        self._buffer = np.zeros(capacity, np.uint8)
+        self._for_orders = for_orders
+        self._socket: socket.socket | None = None
+        self.row[tables.SE_BUFFER] = self._buffer.ctypes.data
+        self.row[tables.SE_CAPACITY] = capacity
+        self.row[tables.SE_STATE] = layout.SESSION_DOWN
+
+    @property
+    def address(self) -> int:
+        return int(self.row.ctypes.data)
+
+    @property
+    def state(self) -> int:
+        return int(self.row[tables.SE_STATE])
+
+    def open(self, url: str, api_key: str, messages: list[bytes], timeout_s: float = 5.0) -> None:
+        """Connect, upgrade, send the first messages, hand over. Raises VenueError or OSError; the state stays DOWN."""
+        sock, leftover, protocol = open_session(url, api_key, timeout_s, self._for_orders)
+        try:
+            for message in messages:
+                protocol.send_text(message)
+            sock.setblocking(True)
+            sock.settimeout(timeout_s)
+            sock.sendall(b"".join(protocol.data_to_send()))
+            sock.setblocking(False)
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        row = self.row
+        self._buffer[: len(leftover)] = np.frombuffer(leftover, np.uint8)
+        row[tables.SE_FD] = sock.fileno()
+        row[tables.SE_START], row[tables.SE_END] = 0, len(leftover)
+        row[tables.SE_CLOSE_CODE] = row[tables.SE_RECEIVED_NS] = row[tables.SE_OPENED] = 0
+        row[tables.SE_STATE] = layout.SESSION_LOOP  # last: pairs with owned_by_loop
+
+    def reap(self) -> str | None:
+        """Close what the loop gave back; the reason, or None while there is nothing to do."""
+        if self.state != layout.SESSION_CLOSING:
+            return None
+        code = tables.CLOSE[int(self.row[tables.SE_CLOSE_CODE])]
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Only when the loop does not own it (given back, or the loop has ended)."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.row[tables.SE_STATE] = layout.SESSION_DOWN

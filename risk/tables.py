@@ -51,7 +51,8 @@ ACCOUNT = words(
     _here,
     "AC",
     "nav_e8 day_start_nav_e8 hwm_e8 cash_e8 realised_e8 unrealised_e8 fees_e8 flows_e8 state reason drawdown_step "
-    "limit_only slippage_ppm slippage_fills day reconciled gross_e8 losses rejects_in_row open_orders unknown_orders _ _ _",
+    "limit_only slippage_ppm slippage_fills day reconciled gross_e8 losses rejects_in_row open_orders unknown_orders "
+    "last_order_id _ _",
 )  # slippage_ppm: exponentially weighted (1/8), signed against us; limit_only leaves at half the limit
 
 POSITION = words(
@@ -65,12 +66,16 @@ POSITION = words(
 OWNER = words(
     _here,
     "OW",
-    "kind loss_streak paused_until_ns pauses_today latched day realised_e8 fees_e8 orders fills _ _",
+    "kind loss_streak paused_until_ns pauses_today latched day realised_e8 fees_e8 orders fills last_order_key last_order_ns",
 )
 
 SUBBOOK = words(_here, "SB", "lots cost_e8 realised_e8 fees_e8 entry_ns round_realised_e8 _ _")
 
-RATE = words(_here, "RT", "head count window_start_ns messages _ _ _ _")  # then RATE_SLOTS send times, a ring
+RATE = words(
+    _here,
+    "RT",
+    "head count window_start_ns messages messages_1 messages_2 messages_3 messages_4",
+)  # messages: five quarter seconds, newest first; then RATE_SLOTS send times, a ring
 RATE_SLOTS = 256
 
 # One order on its way through the gate, in and out (1-D).
@@ -80,3 +85,7 @@ ORDER_IN = words(
     "id instrument owner side type price_ticks lots is_exit is_quote reduce_only decision_x2_ticks signal_row "
     "model_hash prompt_hash tif_ns slot",
 )
+
+# What the gate answers beside its ACTION; `applied` has a bit (1 << ACTION) for each action that changed the order.
+GATE_OUT = words(_here, "OUT", "reason type price_ticks lots applied _ _ _")
+OPERATION = words(_here, "OPERATION", "new exit amend_up amend_down cancel")  # columns of gate.STATE_ACTION

@@ -48,7 +48,6 @@ def encode_place(
     price_ticks,
     lots,
     symbols,
-    lengths,
     grids,
     wall_ms,
     recv_window_ms,
@@ -58,7 +57,7 @@ def encode_place(
 
     A market order with ``price_ticks`` 0 goes without a price.
     """
-    if at < 0 or at + MESSAGE_MAX > len(out) or instrument < 0 or instrument >= len(lengths):
+    if at < 0 or at + MESSAGE_MAX > len(out) or instrument < 0 or instrument >= symbols.shape[0]:
         return -1
     if order_id <= 0 or lots <= 0 or price_ticks < 0 or side < layout.SIDE_BUY or side > layout.SIDE_SELL:
         return -1
@@ -67,7 +66,7 @@ def encode_place(
     if price_ticks == 0 and order_type != layout.TYPE_MARKET:
         return -1
     at = put_integer(out, put(out, at, _PLACE), order_id)
-    at = put_row(out, put(out, at, _SYMBOL_NEXT), symbols[instrument], lengths[instrument])
+    at = put_row(out, put(out, at, _SYMBOL_NEXT), symbols[instrument])
     at = put(out, at, _BUY) if side == layout.SIDE_BUY else put(out, at, _SELL)
     at = put_decimal(out, at, lots * grids[instrument, t.GR_LOT_MULTIPLE], grids[instrument, t.GR_SIZE_DECIMALS])
     if price_ticks > 0:
@@ -104,13 +103,13 @@ def encode_cancel(out, at, order_id, wall_ms, recv_window_ms):
 
 
 @kernel
-def encode_cancel_all(out, at, instrument, symbols, lengths, wall_ms):
+def encode_cancel_all(out, at, instrument, symbols, wall_ms):
     """Write a cancel_all at ``out[at]``, of one instrument or (-1) of all; its end, or -1: no room."""
-    if at < 0 or at + MESSAGE_MAX > len(out) or instrument >= len(lengths):
+    if at < 0 or at + MESSAGE_MAX > len(out) or instrument >= symbols.shape[0]:
         return -1
     at = put(out, at, _CANCEL_ALL)
     if instrument >= 0:
-        at = put_row(out, put(out, at, _SYMBOL), symbols[instrument], lengths[instrument])
+        at = put_row(out, put(out, at, _SYMBOL), symbols[instrument])
         out[at] = 34
         at += 1
     at = put_integer(out, put(out, at, _TIMESTAMP), wall_ms)

@@ -24,11 +24,6 @@ _ESCAPES = np.array([c in b'"\\/bfnrt' for c in range(256)], np.uint8)
 _LITERALS = tuple(int.from_bytes(word, "little") for word in (b"true", b"fals", b"null"))
 
 
-def word(text: str, index: int = 0) -> int:
-    """Bytes ``8 * index ...`` of an ASCII text as one little-endian integer, for comparing with ``pack``."""
-    return int.from_bytes(text.encode("ascii")[8 * index : 8 * index + 8], "little")
-
-
 @kernel
 def skip_space(buf, i, end):
     """Offset of the next byte that is no white space."""
@@ -183,14 +178,20 @@ def read_key(buf, i, end):
         return t.SCAN_BAD, i, 0, 0, 0
     i += 1
     at = i
+    first = np.int64(0)
+    second = np.int64(0)
     while i < end and not _SPECIAL[buf[i]]:
+        k = i - at
+        if k < 8:
+            first |= np.int64(buf[i]) << (k << 3)
+        elif k < 16:
+            second |= np.int64(buf[i]) << ((k - 8) << 3)
         i += 1
     if i >= end or buf[i] < 32:
         return t.SCAN_BAD, i, 0, 0, 0
     if buf[i] != _QUOTE:
         return t.SCAN_DECLINED, i, 0, 0, 0
     length = i - at
-    first, second, _ = pack(buf, at, length)
     i = skip_space(buf, i + 1, end)
     if i >= end or buf[i] != _COLON:
         return t.SCAN_BAD, i, 0, 0, 0
@@ -202,7 +203,7 @@ def read_key(buf, i, end):
 
 @kernel
 def pack(buf, at, length):
-    """The first 24 bytes of a text as three little-endian words, zero filled; compare with ``word``."""
+    """The first 24 bytes of a text as three little-endian words, zero filled; compare with ``purpleflea_words.word``."""
     first = np.int64(0)
     second = np.int64(0)
     third = np.int64(0)

@@ -26,11 +26,13 @@ def put(out, at, text):
 
 
 @kernel
-def put_row(out, at, text, length):
-    """The first ``length`` bytes of a text."""
-    for k in range(length):
+def put_row(out, at, text):
+    """A zero-padded text, up to its padding."""
+    k = 0
+    while k < len(text) and text[k] != 0:
         out[at + k] = text[k]
-    return at + length
+        k += 1
+    return at + k
 
 
 @kernel

@@ -16,7 +16,6 @@ from typing import Any
 import orjson
 
 from sim.exchange import Exchange
-from sim.faults import Faults
 from sim.http import HttpServer
 from sim.keys import KeyFileError, KeyStore, read_management_key
 from sim.limits import RateLimit
@@ -50,18 +49,17 @@ def build(config: dict[str, Any]) -> VenueServer:
     instruments = [Instrument.from_config(row) for row in config["instruments"]]
     if not instruments:
         raise ValueError("config.json names no instrument")
-    faults = Faults()
-    faults.update(paper.get("faults") or {})
     exchange = Exchange(
         instruments,
         make_market(paper, instruments),
         KeyStore(read_management_key(Path(config["venue"]["management_key_file"])), now_us()),
         exact(paper["balance"]),
         now_us,
-        faults,
-        RateLimit(**paper.get("rate_limit", {})),
+        rate=RateLimit(**paper.get("rate_limit", {})),
     )
-    return VenueServer(exchange, speed=exact(paper.get("speed", 1)), start=paper.get("start", "on_subscribe"))
+    server = VenueServer(exchange, speed=exact(paper.get("speed", 1)), start=paper.get("start", "on_subscribe"))
+    server.set_faults(paper.get("faults") or {})
+    return server
 
 
 async def serve(server: VenueServer, ws_port: int, rest_port: int) -> int:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import orjson
 
 from sim.entry import Refused
+from sim.exchange import ACCOUNT
 from sim.http import Answer, Call, error
 from sim.keys import MANAGEMENT_KEY_ID, SCOPES, Key
 from sim.report import balances, full_ledger, instrument_view, key_view, order_view, positions
@@ -148,7 +149,7 @@ class RestApi:
         after = query.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) < 20):
             return error(400, "bad_field", "after must be a trade id")
-        fills = self._exchange.fills["paper"]
+        fills = self._exchange.fills[ACCOUNT]
         return 200, {"fills": [fill for fill in fills if fill["trade_id"] > int(after)]}
 
     # Account and side channel -----------------------------------------------------------------------------------------

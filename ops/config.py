@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from risk import limits as risk_limits
 from risk import tables as risk_tables
 
 LIMIT_KEYS = tuple(name for name in risk_tables.LIMIT if name not in ("_", "profile"))
-PROFILES = ("conservative", "standard", "aggressive")
 BASELINES = {"BTC": "1", "ETH": "20"}  # inventory of the paper account, so that both sides can be quoted
 _UNITS = ("ns", "us", "ms", "s", "ppm", "bps", "e8", "ticks", "lots")
 
@@ -108,6 +108,10 @@ class Lease(_Model):
         if not self.renew_ns * 2 <= self.ttl_ns <= self.kill_ns:
             raise ValueError("needs 2 x renew_ns <= ttl_ns <= kill_ns")
         return self
+
+
+# On dedicated cores the promise is ten times tighter.
+COLO_LEASE = Lease(ttl_ns=20_000_000, renew_ns=4_000_000, poll_ns=1_000_000, suspect_ns=10_000_000)
 
 
 class Signal(_Model):
@@ -239,21 +243,21 @@ def _suggestion(key: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
 
 
-def limits(overrides: dict[str, int | str], profiles: dict[str, dict[str, int]], source: str) -> dict[str, int | str]:
+def limits(overrides: dict[str, int | str], source: str) -> dict[str, int | str]:
     """The profile with the file's overrides: every limit, all integers. Raises ConfigError when one is missing."""
-    name = overrides.get("profile", PROFILES[0])
-    if name not in profiles:
-        raise ConfigError(f"{source}: limits.profile: {name!r} is none of {', '.join(sorted(profiles))}")
-    merged: dict[str, int | str] = {**profiles[str(name)], **overrides}
-    merged["profile"] = str(name)
-    for key, value in merged.items():
-        if key == "profile":
-            continue
+    values = dict(overrides)
+    name = values.pop("profile", risk_limits.DEFAULT_PROFILE)
+    if name not in risk_limits.PROFILES:
+        raise ConfigError(f"{source}: limits.profile: {name!r} is none of {', '.join(risk_limits.PROFILES)}")
+    for key in values:
         if key not in LIMIT_KEYS:
             raise ConfigError(f"{source}: limits.{key}: unknown key; {_suggestion(key, list(LIMIT_KEYS))}")
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ConfigError(f"{source}: limits.{key}: must be a whole number of 0 or more (got {value!r})")
+    merged = {**risk_limits.profile(str(name)), **values}
+    try:
+        risk_limits.limits_row(merged)  # type: ignore[arg-type]  # text is refused there
+    except ValueError as error:
+        raise ConfigError(f"{source}: limits: {error}") from None
     for key in LIMIT_KEYS:
         if key not in merged:
             raise ConfigError(f"{source}: limits.{key}: missing; no limit means no trading, so add it")
-    return {"profile": merged["profile"], **{key: merged[key] for key in LIMIT_KEYS}}
+    return {"profile": str(name), **{key: merged[key] for key in LIMIT_KEYS}}

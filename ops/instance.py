@@ -180,7 +180,6 @@ def compose(
     config: Config,
     where: Paths,
     placement: Placement,
-    profiles: dict[str, dict[str, int]],
     *,
     live: bool = False,
     data: str | None = None,
@@ -217,7 +216,7 @@ def compose(
         "run_dir": str(where.run_dir),
         "shm_dir": str(where.shm_dir),
         "state_dir": str(where.state_dir),
-        "limits": configuration.limits(config.limits, profiles, source),
+        "limits": configuration.limits(config.limits, source),
         "placement": placement.as_config(),
         "warm": {"cache_dir": str(cache_dir())},
     }

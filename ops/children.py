@@ -1,0 +1,94 @@
+"""Child processes of the supervisor: start, watch, end. Each has a session of its own and a log file, never our Ctrl-C."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from fabric.jit import ROOT
+from fabric.segment import process_start
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S = 0.2, 5.0, 30.0
+
+
+@dataclasses.dataclass
+class Child:
+    """A running (or ended) process of one role. ``start`` is field 22 of /proc/PID/stat: pid and start name it for ever."""
+
+    role: str
+    process: subprocess.Popen[bytes]
+    log: pathlib.Path
+    start: int
+    spawned_s: float
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def ended(self) -> str:
+        """How it ended, in words."""
+        code = self.process.poll()
+        if code is None:
+            return "is running"
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+    def last_words(self) -> str:
+        """The last line of its log that says something."""
+        try:
+            tail = self.log.read_bytes()[-4096:].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        return lines[-1][:300] if lines else ""
+
+    def terminate(self) -> None:
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+
+    def finish(self, timeout_s: float) -> bool:
+        """Wait for its end, SIGKILL after the timeout; True when it ended by itself."""
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return False
+        return True
+
+
+def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
+    """Start ``python COMMAND...`` with its output in ``log``; it inherits our cpus."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    return Child(role, process, log, process_start(process.pid), time.monotonic())
+
+
+class Backoff:
+    """When a role may start again: doubling waits, forgotten after a healthy period. Pure: time is given."""
+
+    def __init__(self) -> None:
+        self.wait_s = BACKOFF_FIRST_S
+
+    def next_start(self, spawned_s: float, died_s: float) -> float:
+        """The time of the next start of a process that lived from ``spawned_s`` to ``died_s``."""
+        if died_s - spawned_s >= HEALTHY_S:
+            self.wait_s = BACKOFF_FIRST_S
+        due = died_s + self.wait_s
+        self.wait_s = min(self.wait_s * 2, BACKOFF_MAX_S)
+        return due

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fabric.layout import words
-from venue.tables import EVENT_WORDS
 from strategy.tables import INTENT as INTENT
 from strategy.tables import INTENT_KIND as INTENT_KIND
 from strategy.tables import INTENTS as INTENTS
@@ -17,6 +16,7 @@ from strategy.tables import STRATEGIES as STRATEGIES
 from strategy.tables import STRATEGY_PARAMETERS as STRATEGY_PARAMETERS
 from strategy.tables import STRATEGY_STATE as STRATEGY_STATE
 from strategy.tables import STRATEGY_VIEW as STRATEGY_VIEW
+from venue.tables import EVENT_WORDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ CORE_SCALARS = words(
     "market_seq commands events_seen cancel_all_sent_ns lapsed reconciling last_mark_ns session_up last_pass_ns halted_pull "
     "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
-    "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask",
+    "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due",
 )
 
 

@@ -22,6 +22,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
+TEXTS_REMEMBERED = 1 << 18
+
 
 class Grid(Protocol):
     """What is needed of an instrument: decimal text of the price and size steps."""
@@ -87,6 +89,8 @@ class DepthBook:
 
     def _integer(self, text: str, is_price: bool) -> int | None:
         """Steps of the grid, None when off it; remembered, since the same texts come again and again."""
+        if len(self._units) > TEXTS_REMEMBERED:
+            self._units.clear()
         if (text, is_price) not in self._units:
             steps = Decimal(text) / (self._tick if is_price else self._lot)
             self._units[text, is_price] = int(steps) if steps == int(steps) else None

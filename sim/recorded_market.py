@@ -237,7 +237,7 @@ class RecordedMarket:
             return [_close(order, "post_only_would_cross")]
         if order.type == "fok" and self._available(order) < order.leaves:
             return [_close(order, "unfilled")]
-        outcomes = self._take(order)
+        outcomes = self._take(order) if self.would_cross(order) else []
         if order.leaves == 0:
             return outcomes
         if order.type in ("limit", "post_only") and order.price_ticks is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -43,5 +44,6 @@ def test_spread_is_usually_tight_and_sometimes_over_20_bps(figures: Figures) -> 
     ],
 )
 def test_a_figure_out_of_bounds_is_named(figures: Figures, name: str, value: float) -> None:
-    [failure] = replace(figures, **{name: value}).failures()
+    changed: dict[str, Any] = {name: value}
+    [failure] = replace(figures, **changed).failures()
     assert name in failure

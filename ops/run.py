@@ -87,12 +87,9 @@ def run(options: Options) -> int:
     _catch_signals(supervisor)
     code, startup_s = exits.OK, None
     try:
-        supervisor.start(lambda: warm(prepared, supervisor, screen))
-        if supervisor.armed:
-            startup_s = time.monotonic() - began
-            screen.say(f"trading after {startup_s:.1f} s; Ctrl-C ends it in order")
-        else:
-            screen.say("latched by an earlier kill: pulex resume --operator NAME --reason TEXT")
+        supervisor.start(lambda: warm(prepared, supervisor, screen), options.duration_s)
+        startup_s = time.monotonic() - began
+        screen.say(f"trading after {startup_s:.1f} s; Ctrl-C ends it in order")
         watch(options, supervisor, screen)
         if supervisor.halted or not supervisor.armed:
             code = exits.HALTED

@@ -40,7 +40,8 @@ STOP_S = {"execution": 15.0, "signal": 5.0, "feed": 5.0, "journal": 10.0, "watch
 RESTARTED = ("feed", "signal", "journal", "watchdog")
 GENERATIONS = {"market": "market_generation", "signal": "signal_generation", "journal": "journal_generation"}
 REGISTERED = ("execution", "feed")
-ARM_S, ARM_EVERY_S, KILL_S, TICK_S = 30.0, 0.1, 15.0, 0.1
+ARM_S, ARM_EVERY_S, KILL_S, TICK_S, LOOK_EVERY_S = 30.0, 0.05, 15.0, 0.1, 1.0
+RESUME = "pulex resume --operator NAME --reason TEXT"
 _ALIVE = (layout.PROCESS_READY, layout.PROCESS_RUNNING)
 
 
@@ -73,18 +74,19 @@ class Supervisor:
         self.backoff: dict[str, Backoff] = {role: Backoff() for role in RESTARTED}
         self.kill_test: dict[str, Any] = {}
         self.armed, self.epoch, self.halted = False, 0, ""
-        self._arm_next_s, self._arm_said = 0.0, ""
+        self._look_next_s, self._arm_said = 0.0, ""
 
     # --- starting
 
-    def start(self, warm: Callable[[], None]) -> None:
-        """All of the start up to armed (or latched: then ``armed`` stays false and ``tick`` tries again)."""
+    def start(self, warm: Callable[[], None], patience_s: float | None = None) -> None:
+        """All of the start up to armed. Latched by an earlier kill: waits ``patience_s`` (None = for ever) for a resume."""
         self.stats.status(state=layout.PROCESS_STARTING)
         if self.config["mode"] == "paper":
             self.spawn("venue")
             self._wait("venue", lambda: paper.answers(self.config))
         self.spawn("watchdog")
         self._wait("watchdog", self._watchdog_answers)
+        self._await_resume(patience_s)
         warm()
         for wave in self.waves:
             for role in wave:
@@ -94,11 +96,11 @@ class Supervisor:
         self.publish_generations()
         self.run_kill_test()
         deadline = time.monotonic() + ARM_S
-        while not self.armed and not self._latched():
-            self.try_arm()
+        while not self.try_arm():
             if time.monotonic() > deadline:
                 raise StartError(f"not armed after {ARM_S:.0f} s: {self._arm_said}")
             self._pause()
+            self._all_alive()
         self.stats.status(state=layout.PROCESS_RUNNING)
 
     def spawn(self, role: str) -> Child:
@@ -137,20 +139,33 @@ class Supervisor:
             raise StartError(f"kill test failed ({reason}): not armed, because trading could not be ended", exits.KILL_TEST)
         self.say(f"kill test {'NOT PROVEN' if result == 'not_proven' else result}: {self.kill_test.get('refusal', '')}")
 
-    def try_arm(self) -> None:
-        """Ask for the lease once; the reason for a refusal is said once."""
+    def try_arm(self) -> bool:
+        """Ask for the lease once."""
         self.stats.add("arm_attempts")
         answer = self.ask({"op": "arm"})
         if answer.get("ok"):
             self.armed, self.epoch, self._arm_said = True, int(answer["epoch"]), ""
             self.set_control("armed", 1)
             self.say(f"armed, epoch {self.epoch}")
-        elif (reason := str(answer.get("reason", "no reason given"))) != self._arm_said:
-            self._arm_said = reason
-            self.say(f"not armed: {reason}")
+        else:
+            self._arm_said = str(answer.get("reason", "no reason given"))
+        return self.armed
 
-    def _latched(self) -> bool:
-        return bool(self.ask({"op": "status"}).get("latched"))
+    def _await_resume(self, patience_s: float | None) -> None:
+        deadline = None if patience_s is None else time.monotonic() + patience_s
+        status = self.ask({"op": "status"})
+        if status.get("latched"):
+            self.say(f"{status.get('reason')}; to go on: {RESUME}")
+        while status.get("latched"):
+            if deadline is not None and time.monotonic() > deadline:
+                raise StartError(f"still latched ({status.get('reason')}); lift it with: {RESUME}", exits.HALTED)
+            self._pause()
+            status = self.ask({"op": "status"})
+
+    def _all_alive(self) -> None:
+        for role, child in self.running.items():
+            if not child.alive():
+                raise StartError(f"{role} {child.ended()}: {child.last_words() or 'it said nothing'} (log: {child.log})")
 
     def _watchdog_answers(self) -> bool:
         return self.where.socket.exists() and bool(self.ask({"op": "status"}).get("ok"))
@@ -183,12 +198,23 @@ class Supervisor:
         for role in [role for role, due in self.due.items() if due <= now]:
             del self.due[role]
             self._restart(role)
-        if not (self.armed or self.halted or "watchdog" not in self.running or now < self._arm_next_s):
-            self._arm_next_s = now + 1.0
-            if not self._latched():
-                if not self.kill_test:
-                    self.run_kill_test()
-                self.try_arm()
+        if now >= self._look_next_s and "watchdog" in self.running and not self.halted:
+            self._look_next_s = now + LOOK_EVERY_S
+            self._look_at_lease()
+
+    def _look_at_lease(self) -> None:
+        """A halt or a new watchdog disarms; without a latch the supervisor arms again."""
+        status = self.ask({"op": "status"})
+        if not status.get("ok"):
+            return
+        if self.armed and not status.get("armed"):
+            self.armed = False
+            self.set_control("armed", 0)
+            self.say(f"disarmed: {status.get('reason')}{'; to go on: ' + RESUME if status.get('latched') else ''}")
+        if not self.armed and not status.get("latched"):
+            if not self.kill_test:
+                self.run_kill_test()
+            self.try_arm()
 
     def _died(self, role: str, child: Child, now: float) -> None:
         self.stats.add("children_died")

@@ -22,6 +22,8 @@ from sim.matching import Book
 START_PRICES = {"BTC": 64_000, "ETH": 2_700}
 START_TICKS_OTHERWISE = 100_000
 ORDERS_MIN, ORDERS_MAX = 60, 110  # of the crowd on each side; below only new ones come, above only cancels
+ORDERS_FLOOR = 50  # never fewer after an act
+REFILL_BPS = 3.0
 GRID_BPS = 0.08  # makers like round prices, so levels have queues
 HALF_SPREAD_BPS = 0.55  # at volatility level 1
 DEPTH_BPS = 7.0  # mean distance behind the touch
@@ -135,6 +137,7 @@ class SyntheticMarket:
             self._withdraw(self._symbol, side)
         else:
             self._quote(self._symbol, side)
+        self._refill(self._symbol)
         self._tell(pit)
         activity = min(max(self._beliefs.volatility(), 0.3), 3.0)
         self._next_s = self._arrivals.next_s(self._now_s, activity)
@@ -151,6 +154,12 @@ class SyntheticMarket:
         away = (distance + extra_bps) * BPS * latent
         ticks = math.floor((latent - away) / grid) * grid if side == "buy" else math.ceil((latent + away) / grid) * grid
         self._crowd_order(symbol, side, "limit", max(ticks, grid), self._lots(symbol, MAKER_NOTIONAL))
+
+    def _refill(self, symbol: int) -> None:
+        """A sweep leaves a side thin: others show themselves at once, behind where makers usually stand."""
+        for side in ("buy", "sell"):
+            for _ in range(ORDERS_FLOOR - len(self._pits[symbol].crowd["buy" if side == "buy" else "sell"])):
+                self._quote(symbol, "buy" if side == "buy" else "sell", REFILL_BPS)
 
     def _withdraw(self, symbol: int, side: Side) -> None:
         """A maker cancels: half of the time the order farthest away, else any one."""

@@ -88,6 +88,7 @@ class Venue:
                 size += len(chunk)
                 if size > ANSWER_BYTES_MAX or time.monotonic() >= end:
                     raise TimeoutError("answer too long")
+            response.close()  # read1 does not notice the end of the body, and the connection stays busy
             data = json.loads(b"".join(chunks)) if chunks else {}
             if not isinstance(data, dict):
                 data = {}

@@ -126,6 +126,8 @@ class Ladder:
                 step["ok"], step["detail"] = getattr(self, f"_{name}")()
             except (Unreachable, CredentialError, ProcessError, OSError) as error:
                 step["ok"], step["detail"] = False, f"{type(error).__name__}: {error}"
+            except Exception as error:  # an answer of a shape nobody foresaw must not end the ladder
+                step["ok"], step["detail"] = False, f"unexpected {type(error).__name__}"
             if step["ok"]:
                 break
         step["ms"] = round((self.tools.now_ns() - began) / 1e6, 3)

@@ -106,7 +106,7 @@ class Exchange:
             if ids:
                 self.cancelled_at = time.monotonic()
             return 200, {"cancelled": ids, "count": len(ids)}
-        answers = {
+        answers: dict[str, dict[str, Any]] = {
             "/v1/orders/open": {"orders": list(self.orders.values())},
             "/v1/positions": {"positions": [{"symbol": "BTC-USDC", "position": "0.01", "baseline": "0"}]},
             "/v1/balances": {"balances": []},
@@ -221,13 +221,14 @@ def forge(fd: int) -> list[str]:
     """Every way to write the page that the same user could try; the names of those that failed."""
     refused = []
     reopened = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
-    for name, attempt in {
+    attempts: dict[str, Any] = {
         "write": lambda: os.pwrite(fd, b"x", 32),
         "mmap": lambda: mmap.mmap(fd, layout.LEASE_BYTES),
         "reopened write": lambda: os.pwrite(reopened, b"x", 32),
         "reopened mmap": lambda: mmap.mmap(reopened, layout.LEASE_BYTES),
         "truncate": lambda: os.ftruncate(reopened, 0),
-    }.items():
+    }
+    for name, attempt in attempts.items():
         try:
             attempt()
         except OSError:

@@ -183,6 +183,13 @@ def test_a_disk_that_fails_does_not_stop_the_kill(bench: Bench) -> None:
     assert any("No space left" in text for text in bench.alarms)
 
 
+def test_an_answer_of_unforeseen_shape_is_a_failed_step_and_not_a_broken_ladder(bench: Bench) -> None:
+    bench.venue.positions = lambda: [][1]  # type: ignore[method-assign, misc]
+    assert bench.run(bench.ladder(), limit_s=2.0) is False
+    assert bench.record["steps"][4]["detail"] == "unexpected IndexError"
+    assert bench.record["steps"][5]["ok"] is True
+
+
 def test_a_close_writes_no_latch(bench: Bench) -> None:
     bench.record["kind"] = "close"
     assert bench.run(bench.ladder())

@@ -75,7 +75,7 @@ def test_a_stale_beat_is_no_progress_even_when_passes_grow() -> None:
 
 def test_silence_withholds_then_lapses_then_kills() -> None:
     world = World().granted()
-    what = []
+    what: list[str] = []
     while not what or what[-1] != "kill":
         what.append(world.step(passes=0))
     order = list(dict.fromkeys(value for value in what if value != "none"))

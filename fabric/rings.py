@@ -114,3 +114,15 @@ def seqlock_read(address, out, words):
             out[0] = mark
             return 1
     return 0
+
+
+@kernel
+def lossless_drain(cursor, ring, slots, sequence, out):
+    """Copy records from ``sequence`` on into the rows of ``out``; returns how many. Call lossless_done afterwards."""
+    available = load_acquire(cursor) - sequence + 1  # pairs with store_release(cursor) in lossless_publish
+    count = min(max(available, 0), out.shape[0])
+    for k in range(count):
+        slot = ring + ((sequence + k) & (slots - 1)) * SLOT_BYTES
+        for word in range(SLOT_WORDS):
+            out[k, word] = load_relaxed(slot + word * 8)
+    return count

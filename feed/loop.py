@@ -49,14 +49,15 @@ def announce(t, kind, now_ns):
     event = row(t[ft.FD_RECORD], 16)
     rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
     for i in range(t[ft.FD_INSTRUMENTS]):
-        book.mark_dirty(t[ft.FD_BOOKS], i)
-        rows[i, lay.ST_STATUS] = lay.BOOK_DIRTY
+        if book.status(t[ft.FD_BOOKS], i) == lay.BOOK_READY:  # an empty book waits for its first snapshot
+            book.mark_dirty(t[ft.FD_BOOKS], i)
+        rows[i, lay.ST_STATUS] = book.status(t[ft.FD_BOOKS], i)
         write_state(t, i)
         for word in range(16):
             event[word] = 0
         event[lay.M_KIND] = kind
         event[lay.M_INSTRUMENT] = i
-        event[lay.M_STATUS] = lay.BOOK_DIRTY
+        event[lay.M_STATUS] = rows[i, lay.ST_STATUS]
         event[lay.M_SOURCE_INDEX] = _SOURCE_NONE
         publish(t, event, now_ns, now_ns)
 

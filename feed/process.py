@@ -57,7 +57,7 @@ class FeedMemory:
             "send": np.zeros(SEND_BYTES, np.uint8),
             "resync": np.zeros((layout.INSTRUMENTS_MAX, ft.RESYNC_BYTES), np.uint8),
             "resync_lengths": np.zeros(layout.INSTRUMENTS_MAX, np.int64),
-            "books": book.allocate(n),
+            "books": book.make_books(n),
             "record": np.zeros(16, np.int64),
             "state_row": np.zeros((n, layout.STATE_ROW_WORDS), np.int64),
             "samples": np.zeros(8 + ft.SAMPLES * ft.SAMPLE_WORDS, np.int64),
@@ -87,6 +87,7 @@ class Feed:
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
+        self._parent = os.getppid()
         self.config = config = load_config(run_dir)
         placement = config["placement"]
         self.note = place(placement["house"], placement["lock_memory"])
@@ -182,7 +183,7 @@ class Feed:
 
     def _ends(self) -> bool:
         """SIGTERM ends the feed; the stop word does not, as execution needs the market until it has cancelled."""
-        return self.stop.terminated or os.getppid() == 1
+        return self.stop.terminated or os.getppid() != self._parent
 
 
 def hash_levels(words: npt.NDArray[np.int64]) -> str:

@@ -3,10 +3,11 @@
 revoke: how DELETE /v1/keys/ID behaves. `normal`: the key is dead before the answer. `fail`: 503, the key lives on.
 `absent`: 404 as if the venue had no such route. `slow`: the answer comes at once, the key dies `revoke_delay_s` later.
 revoked_sessions_stay: open sessions of a revoked key are not closed (their orders are refused all the same).
-cancel_on_disconnect: the end of a session cancels the open orders of its key. stop_reading_s: from now on for that long
-no client frame is looked at. duplicate, drop: the chance of each market message to be sent twice or not at all, by a
-seeded generator. delay_ms: everything sent to sessions leaves so much later. reject_all: each order of a key is
-rejected, reason halted.
+cancel_on_disconnect: the end of a session cancels the open orders of its key.
+stop_reading_s: from now on for that long no client frame is looked at.
+duplicate, drop, reorder: the chance of each market message to be sent twice, not at all, or after the one that follows
+it, by a seeded generator. delay_ms: everything sent to sessions leaves so much later.
+reject_all: each order of a key is rejected, reason halted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 REVOKE = ("normal", "fail", "absent", "slow")
-_LIMITS = {"revoke_delay_s": 3600.0, "stop_reading_s": 3600.0, "duplicate": 1.0, "drop": 1.0, "delay_ms": 600_000.0}
+_LIMITS = {
+    "revoke_delay_s": 3600.0,
+    "stop_reading_s": 3600.0,
+    "duplicate": 1.0,
+    "drop": 1.0,
+    "reorder": 1.0,
+    "delay_ms": 600_000.0,
+}
 
 
 @dataclass(slots=True)
@@ -30,6 +38,7 @@ class Faults:
     stop_reading_s: float = 0.0
     duplicate: float = 0.0
     drop: float = 0.0
+    reorder: float = 0.0
     delay_ms: float = 0.0
     reject_all: bool = False
     _random: random.Random = field(default_factory=lambda: random.Random(7), repr=False)
@@ -53,6 +62,10 @@ class Faults:
         if self.drop and self._random.random() < self.drop:
             return 0
         return 2 if self.duplicate and self._random.random() < self.duplicate else 1
+
+    def swaps(self) -> bool:
+        """Whether to send the next market message to a session only after the one that follows it."""
+        return self.reorder > 0 and self._random.random() < self.reorder
 
     def as_dict(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "_random"}

@@ -120,6 +120,7 @@ def _whole(value: Decimal, step: Decimal) -> int:
 class Order:
     """One order, ours or another's. `price_ticks` is None only for a market order without protection.
 
+    `order_id` is above 0; a market that makes CROWD orders numbers them below 0, so that ids never meet in a book.
     `filled_lots` is the market's; `settled_lots` is the part of it that the exchange has booked and reported so far.
     """
 

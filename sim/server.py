@@ -40,7 +40,7 @@ class Session:
         self.key = key
         self.market: set[tuple[str, str]] = set()
         self.fills = False
-        self.slow = False
+        self.held: bytes | None = None  # a market message that the reorder switch keeps for after the next one
         self.queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUE_MAX)
 
     async def write(self) -> None:
@@ -169,7 +169,16 @@ class VenueServer:
         for session in list(self._sessions):
             if any((channel, message.symbol) in session.market for channel in channels):
                 for _ in range(self.faults.copies()):
-                    self._put(session, payload)
+                    self._put_market(session, payload)
+
+    def _put_market(self, session: Session, payload: bytes) -> None:
+        held, session.held = session.held, None
+        if held is None and self.faults.swaps():
+            session.held = payload
+            return
+        self._put(session, payload)
+        if held is not None:
+            self._put(session, held)
 
     def _publish(self, account: str, message: Mapping[str, Any]) -> None:
         if account != ACCOUNT:

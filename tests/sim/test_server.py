@@ -235,6 +235,17 @@ async def test_dropped_and_duplicated_market_messages(house):
 
 
 @on_open_house
+async def test_reordered_market_messages_come_one_after_the_next(house):
+    async with house.session() as ws:
+        await subscribed(ws, "ticker", "orderbook")
+        assert (await hear(ws))["index"] == 0
+        for chance in (1.0, 0.0):
+            await house.rest.post("/sim/faults", json={"reorder": chance})
+            house.crowd("buy", 0.01, 63000)
+        assert [(await hear(ws))["index"] for _ in range(2)] == [2, 1]
+
+
+@on_open_house
 async def test_raw_text_goes_to_market_sessions_as_it_is(house):
     async with house.session() as ws, house.session() as other:
         await subscribed(ws, "ticker")

@@ -184,7 +184,7 @@ def test_a_disk_that_fails_does_not_stop_the_kill(bench: Bench) -> None:
 
 
 def test_an_answer_of_unforeseen_shape_is_a_failed_step_and_not_a_broken_ladder(bench: Bench) -> None:
-    bench.venue.positions = lambda: [][1]  # type: ignore[method-assign, misc]
+    bench.venue.positions = lambda: [][1]  # type: ignore[method-assign]
     assert bench.run(bench.ladder(), limit_s=2.0) is False
     assert bench.record["steps"][4]["detail"] == "unexpected IndexError"
     assert bench.record["steps"][5]["ok"] is True

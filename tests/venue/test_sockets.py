@@ -1,0 +1,92 @@
+# mypy: disable-error-code="no-untyped-call"
+"""The socket kernels on real local sockets, and what ``connect`` says when it cannot."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from venue import sockets
+from venue.errors import VenueError
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = sockets.connect(*server.getsockname(), timeout_s=2.0, for_orders=True)
+        theirs, _ = server.accept()
+        with ours, theirs:
+            yield ours, theirs
+
+
+def test_receive_says_bytes_nothing_closed_and_error(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    buf = np.zeros(64, np.uint8)
+    assert sockets.receive(ours.fileno(), buf.ctypes.data, 64) == sockets.RECV_WOULD_BLOCK
+    theirs.sendall(b"hello")
+    select.select([ours], [], [], 2.0)
+    assert sockets.receive(ours.fileno(), buf.ctypes.data, 64) == 5
+    assert bytes(buf[:6]) == b"hello\0"
+    theirs.close()
+    select.select([ours], [], [], 2.0)
+    assert sockets.receive(ours.fileno(), buf.ctypes.data, 64) == sockets.RECV_CLOSED
+    fd = ours.fileno()
+    ours.close()
+    assert sockets.receive(fd, buf.ctypes.data, 64) == sockets.RECV_ERROR
+
+
+def test_transmit_counts_what_went_and_says_when_the_buffer_is_full(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    buf = np.full(65536, 120, np.uint8)
+    assert sockets.transmit(ours.fileno(), buf.ctypes.data, 3) == 3
+    assert theirs.recv(10) == b"xxx"
+    for _ in range(1000):  # nobody reads
+        sent = sockets.transmit(ours.fileno(), buf.ctypes.data, len(buf))
+        if sent <= 0:
+            break
+    assert sent == sockets.SEND_WOULD_BLOCK
+    assert sockets.unsent_bytes(ours.fileno(), buf.ctypes.data) > 0
+
+
+def test_transmit_to_a_closed_peer_is_an_error_not_a_signal(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    select.select([ours], [], [], 2.0)
+    buf = np.zeros(8, np.uint8)
+    assert sockets.transmit(ours.fileno(), buf.ctypes.data, 8) == sockets.SEND_ERROR
+
+
+def test_unsent_bytes_of_no_socket_is_an_error() -> None:
+    buf = np.zeros(8, np.uint8)
+    assert sockets.unsent_bytes(-1, buf.ctypes.data) == sockets.SEND_ERROR
+
+
+def test_random_words_are_never_zero_and_differ() -> None:
+    buf = np.zeros(8, np.uint8)
+    seen = {int(sockets.random_word(buf.ctypes.data)) for _ in range(50)}
+    assert len(seen) == 50
+    assert 0 not in seen
+
+
+def test_order_socket_has_no_delay_and_drops_unsent_bytes_at_close(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, _ = pair
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 0)
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == sockets.ORDER_USER_TIMEOUT_MS
+
+
+def test_connect_names_the_address_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(VenueError, match=f"cannot connect to 127.0.0.1:{port}: Connection refused"):
+        sockets.connect("127.0.0.1", port, timeout_s=1.0)

@@ -7,6 +7,7 @@ zeros and the state ``down``. Counters are those of the newest generation of eac
 from __future__ import annotations
 
 import pathlib
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ ROLES = ("supervisor", "watchdog", "journal", "feed", "execution", "signal")
 STAGES = {"feed": layout.FEED_HISTOGRAMS, "execution": layout.EXEC_HISTOGRAMS}
 _BAD_MARKET = ("bad_json", "bad_number", "bad_frame", "unknown_symbol", "unknown_type", "off_grid", "oversize")
 _BAD_ANSWERS = tuple(name for name in layout.SIGNAL_COUNTERS if name.startswith("bad_"))
+KILL_TESTS = ("not_run", "pass", "fail", "not_proven")
 _SEQLOCK_TRIES = 100
 E8 = 100_000_000
 
@@ -201,7 +203,8 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
         },
         "fills": {"count": execution.get("fills", 0), "duplicate": execution.get("fills_duplicate", 0)},
         "account": account(pages, config),
-        "lease": of(counters["watchdog"], "epoch", "renewals", "withheld", "lapses", "kills"),
+        "lease": of(counters["watchdog"], "epoch", "renewals", "withheld", "lapses", "kills")
+        | {"kill_test": _name(KILL_TESTS, counters["watchdog"].get("kill_test_result", 0))},
         "stages_ns": stages,
         "processes": processes(pages),
         "errors": [
@@ -215,3 +218,29 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
 
 def _ms(value_ns: int | None) -> float | None:
     return round(value_ns / 1e6, 1) if value_ns else None
+
+
+def books(pages: Pages, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The latest touch of each instrument from the state table; prices as decimal strings, age of the feed's last row."""
+    segment = pages.segment("market")
+    found = []
+    for index, instrument in enumerate(config["instruments"]):
+        offset = layout.STATE_OFFSET + index * layout.STATE_ROW_WORDS * layout.WORD
+        row = locked_words(segment, offset, len(layout.STATE_ROW)) if segment else None
+        tick, lot = Decimal(instrument["tick_size"]), Decimal(instrument["lot_size"])
+        entry: dict[str, Any] = {"symbol": instrument["symbol"], "status": "none", "spread_bps": None, "age_ms": None}
+        for name in ("bid", "ask"):
+            entry[name] = entry[f"{name}_size"] = None
+        if row is not None and row[layout.ST_RECV_NS]:
+            bid, ask = row[layout.ST_BID_TICKS], row[layout.ST_ASK_TICKS]
+            entry |= {
+                "status": _name(layout.BOOK_STATUS, row[layout.ST_STATUS]),
+                "bid": f"{bid * tick:f}",
+                "bid_size": f"{row[layout.ST_BID_LOTS] * lot:f}",
+                "ask": f"{ask * tick:f}",
+                "ask_size": f"{row[layout.ST_ASK_LOTS] * lot:f}",
+                "spread_bps": round(20_000 * (ask - bid) / (ask + bid), 2) if ask + bid else None,
+                "age_ms": round((time.monotonic_ns() - row[layout.ST_RECV_NS]) / 1e6, 1),
+            }
+        found.append(entry)
+    return found

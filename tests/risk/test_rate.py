@@ -1,0 +1,79 @@
+"""No second, wherever it begins, holds more orders or messages than its limit."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from risk_house import NOW, World, interpreted
+
+from risk import rate, tables
+
+SECOND = 1_000_000_000
+TIMES = st.lists(st.integers(0, 400_000_000), min_size=1, max_size=60)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 256])
+def test_window_is_exact_at_its_edge(limit):
+    w = World(order_rate_per_s=limit)
+    for k in range(limit):
+        assert rate.would_exceed(w.rate, w.limits, NOW + k) == 0
+        rate.take(w.rate, NOW + k)
+    assert rate.would_exceed(w.rate, w.limits, NOW + SECOND - 1) == 1
+    assert rate.would_exceed(w.rate, w.limits, NOW + SECOND) == 0
+
+
+def test_asking_takes_no_slot():
+    w = World(order_rate_per_s=1)
+    before = w.rate.copy()
+    assert [rate.would_exceed(w.rate, w.limits, NOW) for _ in range(3)] == [0, 0, 0]
+    assert (w.rate == before).all()
+
+
+@pytest.mark.parametrize("limit", [0, tables.LIMIT_MISSING])
+def test_no_limit_is_no_order(limit):
+    w = World()
+    w.limits[tables.LM_ORDER_RATE_PER_S] = w.limits[tables.LM_MESSAGE_RATE_PER_S] = limit
+    assert rate.would_exceed(w.rate, w.limits, NOW) == rate.messages_exceed(w.rate, w.limits, NOW) == 1
+
+
+def test_clock_that_steps_back_frees_nothing():
+    w = World(order_rate_per_s=1)
+    rate.take(w.rate, NOW)
+    assert rate.would_exceed(w.rate, w.limits, NOW - 5 * SECOND) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(TIMES, st.integers(1, 6))
+def test_order_limiter_equals_a_plain_list_of_times(gaps, limit):
+    w, now, sent = World(order_rate_per_s=limit), NOW, []
+    for gap in gaps:
+        now += gap
+        full = len([t for t in sent if now - t < SECOND]) >= limit
+        assert rate.would_exceed(w.rate, w.limits, now) == full
+        if not full:
+            rate.take(w.rate, now)
+            sent.append(now)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TIMES, st.integers(1, 6))
+def test_messages_never_exceed_their_limit_and_old_ones_free_it(gaps, limit):
+    w, now, sent = World(message_rate_per_s=limit), NOW, []
+    for gap in gaps:
+        now += gap
+        full = rate.messages_exceed(w.rate, w.limits, now)
+        assert full or len([t for t in sent if now - t < SECOND]) < limit
+        assert not full or len([t for t in sent if now - t < SECOND + rate.BUCKET_NS]) >= limit
+        with interpreted():
+            assert rate.messages_exceed(w.rate, w.limits, now) == full
+        if not full:
+            rate.take_message(w.rate, now)
+            sent.append(now)
+
+
+def test_cancels_use_message_room_but_no_order_slot():
+    w = World(order_rate_per_s=5, message_rate_per_s=3)
+    for _ in range(3):
+        rate.take_message(w.rate, NOW)
+    assert rate.messages_exceed(w.rate, w.limits, NOW) == 1
+    assert rate.would_exceed(w.rate, w.limits, NOW) == 0
+    assert w.rate[tables.RT_COUNT] == 0

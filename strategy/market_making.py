@@ -144,7 +144,7 @@ def decide(view, parameters, state, intents):
     if cap > 0:
         skew -= clamp(view[SV_NET_LOTS], -cap, cap) * parameters[INVENTORY_SKEW] // cap
     centre = fair + fair * skew // PPM
-    away = max(fair * half_spread // PPM, 1)
+    away = -(-fair * half_spread // PPM)  # rounded away from the fair price
     new_bid = min((centre - away) // 2, ask - 1)
     new_ask = max(-(-(centre + away) // 2), bid + 1)
 

@@ -12,7 +12,7 @@ import pathlib
 import sys
 from typing import Any, ClassVar
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -32,7 +32,8 @@ class Dashboard(App[None]):
     Screen { background: $background; }
     #head { height: 1; background: $surface; }
     #keys { height: 1; color: $text-muted; }
-    #left, #right { width: 1fr; height: 1fr; }
+    #left { width: 9fr; height: 1fr; }
+    #right { width: 11fr; height: 1fr; }
     .panel { height: auto; border: round $surface-lighten-2; border-title-color: $accent; padding: 0 1; }
     #errors, #latency { height: 1fr; }
     """
@@ -74,7 +75,7 @@ class Dashboard(App[None]):
             self.put("head", f" {figures['name']} is down; what you see is its last state")
         else:
             self.put("head", panels.head(figures))
-        self.put("market", panels.market(figures, books(self._pages, self._config)))
+        self.put("market", Group(panels.market(figures, books(self._pages, self._config)), panels.flow(figures)))
         for name in ("processes", "account", "orders", "signals", "latency", "errors"):
             self.put(name, getattr(panels, name)(figures))
 

@@ -18,7 +18,7 @@ STACK = (
     ("book", "book", ""),
     ("ring hop", "ring_hop", ""),
     ("signal", "decide", "0.5-5 ms"),
-    ("validate, risk", "gate", "0.2-1 ms"),
+    ("risk gate", "gate", "0.2-1 ms"),
     ("serialise", "encode", "0.3-2 ms"),
     ("send", "send", "with it"),
     ("tick to order", "tick_to_order", ""),
@@ -45,7 +45,7 @@ def used_style(percent: float) -> str:
 
 def age(milliseconds: float | None) -> str:
     """How long ago, ``never`` when it never was."""
-    return "never" if milliseconds is None else micros(max(1, int(milliseconds * 1e6)))
+    return "never" if milliseconds is None else micros(max(1, int(milliseconds * 1e6))).replace(" ", "")
 
 
 def head(figures: dict[str, Any]) -> Text:
@@ -64,7 +64,7 @@ def head(figures: dict[str, Any]) -> Text:
 
 
 def processes(figures: dict[str, Any]) -> Table:
-    made = _table("process", "state", "beat", "cpu", "stall max", "pid")
+    made = _table("process", "state", "beat", "cpu", "stall")
     for role, row in figures["processes"].items():
         down = row["state"] in ("down", "failed")
         late = row["heartbeat_age_ms"] is None or row["heartbeat_age_ms"] > STALE_MS
@@ -73,40 +73,44 @@ def processes(figures: dict[str, Any]) -> Table:
             Text(row["state"], style=BAD if down else GOOD if row["state"] in ("ready", "running") else WARN),
             Text(age(row["heartbeat_age_ms"]), style=BAD if late else ""),
             str(row.get("cpu", "")),
-            f"{row.get('stall_max_ms', 0):g} ms",
-            str(row["pid"] or ""),
+            micros(int(row.get("stall_max_ms", 0) * 1e6) or None),
         )
     return made
 
 
 def market(figures: dict[str, Any], touch: list[dict[str, Any]]) -> Table:
-    made = _table("instrument", "bid", "ask", "spread", "age")
+    made = _table("instrument", "bid", "ask", "bps", "age")
     for row in touch:
-        ready = row["status"] == "ready"
-        spread = "-" if row["spread_bps"] is None else f"{row['spread_bps']:.2f} bps"
-        name = Text(row["symbol"], style="" if ready else BAD)
+        spread = "-" if row["spread_bps"] is None else f"{row['spread_bps']:.2f}"
+        name = Text(row["symbol"], style="" if row["status"] == "ready" else BAD)
         made.add_row(name, row["bid"] or "-", row["ask"] or "-", spread, age(row["age_ms"]))
-    seen = figures["market"]
-    lost = Text(f"lost {seen['lost']:,}", style=BAD if seen["lost"] else DIM)
-    gaps = Text(f"gaps {seen['gaps']:,}", style=WARN if seen["gaps"] else DIM)
-    bad = sum(seen["bad"].values())
-    made.add_row(Text(f"{seen['events']:,} events", style=DIM), lost, gaps, Text(f"bad {bad:,}", style=WARN if bad else DIM))
     return made
 
 
+def flow(figures: dict[str, Any]) -> Text:
+    """What came in and what was lost of it, under the touch."""
+    seen = figures["market"]
+    bad = sum(seen["bad"].values())
+    line = Text(f"{seen['events']:,} events", style=DIM)
+    line.append(f"  lost {seen['lost']:,}", style=BAD if seen["lost"] else DIM)
+    line.append(f"  gaps {seen['gaps']:,}", style=WARN if seen["gaps"] else DIM)
+    line.append(f"  bad {bad:,}", style=WARN if bad else DIM)
+    return line
+
+
 def account(figures: dict[str, Any]) -> Table:
-    made = _table("", "", "", "")
-    row = figures["account"]
-    made.add_row("NAV", row["nav"], "P&L", Text(row["pnl"], style=BAD if row["pnl"].startswith("-") else GOOD))
-    made.add_row("realised", row.get("realised", "-"), "unrealised", row.get("unrealised", "-"))
-    cells: list[Text | str] = []
+    made = _table("", "", "of limit")
+    row, limits = figures["account"], dict(figures["account"]["limits"])
+
+    def used(name: str) -> Text:
+        percent = limits.get(name)
+        return Text("-", style=DIM) if percent is None else Text(f"{percent:.0f} %", style=used_style(percent))
+
+    made.add_row("P&L today", Text(row["pnl"], style=BAD if row["pnl"].startswith("-") else GOOD), used("daily loss"))
+    made.add_row("NAV, drawdown", row["nav"], used("drawdown"))
+    made.add_row("open orders", f"{row.get('open_orders', 0)}", used("open orders"))
     for symbol, size in row["position"].items():
-        cells += [f"position {symbol}", size]
-    for name, percent in row["limits"].items():
-        cells += [f"of limit: {name}" if not name.startswith("position") else f"of cap: {name[9:]}"]
-        cells += [Text(f"{percent:.0f} %", style=used_style(percent))]
-    for index in range(0, len(cells), 4):
-        made.add_row(*cells[index : index + 4])
+        made.add_row(symbol, size, used(f"position {symbol}"))
     return made
 
 
@@ -142,7 +146,7 @@ def latency(figures: dict[str, Any]) -> Table:
     slow = {key: None if value is None else int(value * 1e6) for key, value in figures["llm"]["latency_ms"].items()}
     for name, stage, expected in STACK:
         values = slow if stage == "llm" else figures["stages_ns"].get(stage, {})
-        points = [micros(values.get(point)) for point in ("p50", "p99", "p999", "max")]
+        points = [micros(values.get(point)).replace(" ", "") for point in ("p50", "p99", "p999", "max")]
         made.add_row(name, *points, Text(expected, style=DIM))
     return made
 

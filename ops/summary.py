@@ -73,7 +73,8 @@ def micros(value_ns: int | None) -> str:
         return "-"
     for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1000)):
         if value_ns >= size:
-            return f"{value_ns / size:.3g} {unit}"
+            value = value_ns / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     return f"{value_ns} ns"
 
 

@@ -38,12 +38,13 @@ def put_row(out, at, text):
 @kernel
 def put_padded(out, at, value, width):
     """``width`` digits of a non-negative number, zero filled."""
+    left = np.uint64(value)  # unsigned: a division by ten is then a multiplication without sign repair
     i = at + width
     while i > at:
         i -= 1
-        rest = value // 10
-        out[i] = 48 + (value - rest * 10)
-        value = rest
+        rest = left // np.uint64(10)
+        out[i] = np.uint8(np.uint64(48) + left - rest * np.uint64(10))
+        left = rest
     return at + width
 
 

@@ -65,11 +65,10 @@ def parse(text: str, instruments: dict[str, int]) -> Answer:
     try:
         said = _Said.model_validate_json(text)
     except ValidationError as error:
-        invalid_json = any(detail["type"] == "json_invalid" for detail in error.errors(include_input=False))
+        kinds = {detail["type"] for detail in error.errors(include_input=False)}
+        invalid_json = bool(kinds & {"json_invalid", "string_unicode"})
         reason = layout.BAD_NOT_JSON if invalid_json else layout.BAD_SCHEMA
         raise BadAnswer(reason, f"{error.error_count()} faults in {len(text)} characters") from None
-    except ValueError:  # text that is not unicode
-        raise BadAnswer(layout.BAD_NOT_JSON, f"{len(text)} characters") from None
     instrument = instruments.get(said.symbol)
     if instrument is None:
         raise BadAnswer(layout.BAD_UNKNOWN_SYMBOL, "it was not asked about that symbol")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, Protocol
 
@@ -73,14 +74,20 @@ class Llm:
     def stop(self) -> None:
         if self._embedded:
             self._embedded.stop()
+        if self._client:
+            with contextlib.suppress(Exception):  # a question may still be on its way; it fails, and nobody asks
+                self._client.close()
 
 
 def _key(variable: str | None) -> str | None:
     if not variable:
         return None
-    if key := os.environ.get(variable, "").strip():
-        return key
-    raise ModelMissing(f"signal.key_env names {variable}, which is not set: set it, or remove key_env")
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ModelMissing(f"signal.key_env names {variable}, which is not set: set it, or remove key_env")
+    if not (key.isascii() and key.isprintable()):  # found here, since the HTTP library's error would quote it
+        raise ModelMissing(f"the key in {variable} has characters that no HTTP header can carry: set it again")
+    return key
 
 
 def choose(config: dict[str, Any]) -> Source | None:

@@ -32,6 +32,11 @@ def test_daily_loss_halts_at_the_limit_and_not_just_below(loss, halts):
     assert w.account[tables.AC_REASON] == (layout.REASON_HALTED_DAILY_LOSS if halts else 0)
 
 
+def test_daily_loss_equal_to_the_limit_halts():
+    assert judge(funded(990_000, day_start=999_899, day_loss_ppm=10_000)) == 0
+    assert judge(funded(990_000, day_start=999_900, day_loss_ppm=10_000)) == breakers.BREACH_HALT
+
+
 @pytest.mark.parametrize(("nav", "halts"), [(1, False), (0, True), (-1, True)])
 def test_nav_at_zero_halts(nav, halts):
     w = funded(nav, day_start=nav, hwm=nav)

@@ -194,6 +194,12 @@ def test_gross_adds_the_worst_case_of_every_instrument():
     assert w.ask(lots=101).answer() == ("reject", "gross_exposure")
 
 
+def test_above_the_gross_limit_a_reducing_order_still_passes():
+    w = World(gross_exposure_ppm=50_000).hold(900).hold(-900, i=1)
+    assert w.ask(side=layout.SIDE_SELL, lots=900).answer() == ("pass", "none")
+    assert w.ask(side=layout.SIDE_BUY, lots=2).answer() == ("reject", "gross_exposure")
+
+
 @pytest.mark.parametrize(("age", "passes"), [(5_000_000_000, True), (5_000_000_001, False)])
 def test_book_age_at_the_limit_is_not_stale(age, passes):
     w = World()

@@ -165,6 +165,7 @@ def addresses(core: Core) -> Array:
     """One row per table in the order of ``Core``: address, rows, columns (0 = one-dimensional), for views by address."""
     rows = []
     for table in core:
-        assert table.dtype == np.int64 and table.flags.c_contiguous
+        assert table.dtype == np.int64
+        assert table.flags.c_contiguous
         rows.append((table.ctypes.data, table.shape[0], table.shape[1] if table.ndim == 2 else 0))
     return np.array(rows, np.int64)

@@ -116,10 +116,10 @@ def run_without(c, strategy, instrument, now_ns):
 def same_without(c, row):
     """Whether the intent in this row is the same one that the strategy gave without the record."""
     without = c.strategy_memory[SCRATCH + 1]
+    differing = 0
     for word in range(INTENT_WORDS):
-        if without[row * INTENT_WORDS + word] != c.intents[row, word]:
-            return False
-    return True
+        differing += without[row * INTENT_WORDS + word] != c.intents[row, word]
+    return differing == 0
 
 
 @kernel

@@ -79,7 +79,7 @@ def breakers_at_mark(c, now_ns):
         return 0
     k[tables.K_LAST_MARK_NS] = now_ns
     account.mark(c.account, c.positions, c.instruments, c.books, c.limits, now_ns)
-    breach = breakers.after_mark(c.account, c.limits, now_ns)
+    breach = breakers.after_mark(c.account, c.owners, c.limits, now_ns)
     if breach & breakers.BREACH_HALT != 0:
         c.counters[layout.EC_HALTS] += 1
         journal(c, layout.JOURNAL_BREACH, -1, -1, 0, 0, c.account[risk.AC_REASON], breach, now_ns)

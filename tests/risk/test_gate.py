@@ -194,9 +194,10 @@ def test_gross_adds_the_worst_case_of_every_instrument():
     assert w.ask(lots=101).answer() == ("reject", "gross_exposure")
 
 
-def test_above_the_gross_limit_a_reducing_order_still_passes():
+def test_above_the_gross_limit_what_does_not_raise_the_worst_case_still_passes():
     w = World(gross_exposure_ppm=50_000).hold(900).hold(-900, i=1)
-    assert w.ask(side=layout.SIDE_SELL, lots=900).answer() == ("pass", "none")
+    for lots, answer in [(900, ("pass", "none")), (1_800, ("pass", "none")), (1_801, ("reject", "gross_exposure"))]:
+        assert w.ask(side=layout.SIDE_SELL, lots=lots).answer() == answer
     assert w.ask(side=layout.SIDE_BUY, lots=2).answer() == ("reject", "gross_exposure")
 
 

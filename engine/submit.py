@@ -167,10 +167,10 @@ def enqueue(c, now_ns):
         k[tables.K_QUEUE_COUNT] += 1
         c.counters[layout.EC_QUEUED] += 1
         count_reason(c, layout.REASON_RATE_QUEUED)
-        c.queue[place, columns + tables.QU_QUEUED_NS] = now_ns
-        c.queue[place, columns + tables.QU_EXPIRES_NS] = now_ns + c.limits[risk.LM_QUEUE_TTL_NS]
     for column in range(columns):
         c.queue[place, column] = c.order_in[column]
+    c.queue[place, columns + tables.QU_QUEUED_NS] = now_ns
+    c.queue[place, columns + tables.QU_EXPIRES_NS] = now_ns + c.limits[risk.LM_QUEUE_TTL_NS]
     c.queue[place, columns + tables.QU_STATE] = signal_id_of(c, c.order_in)
     return 1
 

@@ -143,9 +143,7 @@ class Run:
         self.now += later_ns
         self.core.on_timer(self.c, self.now)
 
-    def order(
-        self, side: int = 0, price: int = 999_000, lots: int = 10, kind: int = layout.TYPE_LIMIT, **fields: int
-    ) -> int:
+    def order(self, side: int = 0, price: int = 999_000, lots: int = 10, kind: int = layout.TYPE_LIMIT, **fields: int) -> int:
         """Submit one order of the operator; the row, or the refusal."""
         from engine import submit
 
@@ -220,9 +218,7 @@ class Run:
         """Whether the working columns equal the sums over open orders."""
         for instrument in range(2):
             for side in range(2):
-                mine = (self.c.orders[:, tables.OR_INSTRUMENT] == instrument) & (
-                    self.c.orders[:, tables.OR_SIDE] == side
-                )
+                mine = (self.c.orders[:, tables.OR_INSTRUMENT] == instrument) & (self.c.orders[:, tables.OR_SIDE] == side)
                 states = self.c.orders[:, tables.OR_STATE]
                 live = mine & (((states >= 1) & (states <= 5)) | (states == 10))
                 if self.working(side, instrument) != int(self.c.orders[live, tables.OR_LEAVES].sum()):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fabric import layout
 
 MAX_SKEW_BPS = 20
+SMALLEST_ASKED = 5
 # name: (lowest, highest, lowest believed, highest believed)
 RANGES = {
     "urgency": (1, 10, 0, 100),
@@ -57,6 +58,7 @@ def schema(symbols: list[str]) -> dict[str, Any]:
     properties: dict[str, Any] = {"symbol": {"enum": symbols}, "view": {"enum": ["buy", "sell", "hold"]}}
     for name, (low, high, _, _) in RANGES.items():
         properties[name] = {"type": "integer", "minimum": low, "maximum": high}
+    properties["size_percent"]["minimum"] = SMALLEST_ASKED  # no order is said by "hold", yet 0 is understood
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 

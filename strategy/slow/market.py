@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import os
 import pathlib
 import time
@@ -48,7 +49,7 @@ class Instrument:
             config["symbol"],
             tick,
             int(mult),
-            -int(-Decimal(config["min_quantity"]) // lot),
+            math.ceil(Decimal(config["min_quantity"]) / lot),
             int(Decimal(config["max_quantity"]) // lot),
             int(Decimal(config["min_notional"]) * _E8),
         )

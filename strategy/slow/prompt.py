@@ -15,12 +15,14 @@ from strategy.slow.market import Account, Look
 LINES_MAX = 6  # instruments in one prompt; more take turns
 _UNSAFE = re.compile(r"[^A-Za-z0-9._/-]")
 SYSTEM = (
-    "You judge a market for a trading engine that only follows within hard limits. "
-    "Pick one symbol. Answer one compact JSON object on one line: "
-    '{"symbol":..,"view":"buy"|"sell"|"hold","urgency":1-10,"size_percent":0-100,'
-    f'"skew_bps":-{MAX_SKEW_BPS}..{MAX_SKEW_BPS}}}. '
-    "view is the expected move in the next minute, hold when unsure. skew_bps shifts our quotes, positive is up. "
-    "imbalance is -1 (sellers) to 1 (buyers)."
+    "You judge a market for a trading engine that only follows within hard limits. Pick one symbol and answer one "
+    "compact JSON object on one line. view: the move you expect in the next minute, hold when unsure. urgency: 1 to 10, "
+    "5 is normal. size_percent: part of the allowed size, 30 is normal. "
+    f"skew_bps: shift of our quotes, -{MAX_SKEW_BPS} to {MAX_SKEW_BPS}, positive is up. "
+    "imbalance: -1 all sellers, 1 all buyers.\n"
+    'Prices rise and buyers lead: {"symbol":"A","view":"buy","urgency":6,"size_percent":40,"skew_bps":3}\n'
+    'Prices fall and sellers lead: {"symbol":"B","view":"sell","urgency":6,"size_percent":40,"skew_bps":-3}\n'
+    'Quiet: {"symbol":"C","view":"hold","urgency":2,"size_percent":10,"skew_bps":0}'
 )
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """Market making by its rules (TRADING-RULES 8), interpreted; one test compares the compiled form."""
 
 import dataclasses

@@ -268,7 +268,7 @@ def test_a_source_that_cannot_be_is_refused_with_what_to_do(tmp_path: pathlib.Pa
 def test_a_missing_model_file_ends_the_process_with_one_line_and_code_4(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "config.json").write_text(json.dumps(config(tmp_path, source="llm", model="/nonexistent/x.gguf")))
     assert process.main([str(tmp_path)]) == 4
     captured = capsys.readouterr().err
@@ -280,7 +280,7 @@ def test_a_missing_model_file_ends_the_process_with_one_line_and_code_4(
 def test_a_broken_configuration_ends_the_process_with_one_line(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
-    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     assert process.main([str(tmp_path)]) == 1

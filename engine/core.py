@@ -8,7 +8,7 @@ backtest call the same functions; a pass without input changes state only throug
 
 from __future__ import annotations
 
-from engine import events, market, orders, quotes, reconcile, signals, strategies, submit, tables, timers
+from engine import events, market, orders, quotes, reconcile, records, signals, strategies, submit, tables, timers
 from engine.commands import count_reason, emit, order_record
 from fabric import layout
 from fabric.jit import kernel
@@ -55,7 +55,7 @@ def on_lost(c, now_ns):
 @kernel
 def on_signal(c, slot, now_ns):
     """A record of the signal ring: REASON_NONE when taken, else why it was refused. It acts on the book as it is."""
-    reason = signals.ingest(c, slot, now_ns)
+    reason = records.ingest(c, slot, now_ns)
     instrument = slot[layout.S_INSTRUMENT]
     if reason == layout.REASON_NONE and c.books[instrument, risk.BK_STATUS] == layout.BOOK_READY:
         if submit.standing(c) == layout.REASON_NONE:
@@ -161,6 +161,8 @@ def on_session(c, up, now_ns):
     if up != 0 or was_up == 0:
         return 0
     c.scalars[tables.K_RECONCILE_WANTED] = 1
+    c.scalars[tables.K_RECONCILE_DUE] = 1
+    c.scalars[tables.K_RECONCILING] = 0
     row = c.scalars[tables.K_LIVE_HEAD]
     for _ in range(tables.ORDERS):
         if row < 0:
@@ -231,3 +233,26 @@ def cancel_said(c, row, outcome, now_ns):
     c.counters[layout.EC_CANCELS_SENT] += 1
     order_record(c, layout.JOURNAL_CANCEL_SENT, row, c.orders[row, tables.OR_REASON], 0, now_ns)
     return 1
+
+
+@kernel
+def arm(c, armed, now_ns):
+    """The supervisor's word: armed lets new orders through (lease, session and reconcile permitting), 0 takes it back."""
+    c.scalars[tables.K_ARMED] = armed
+    state = c.account[risk.AC_STATE]
+    if armed != 0 and state == layout.RISK_DISARMED:
+        c.account[risk.AC_STATE] = layout.RISK_ACTIVE
+    elif armed == 0 and state == layout.RISK_ACTIVE:
+        c.account[risk.AC_STATE] = layout.RISK_DISARMED
+        return cancel_all(c, layout.REASON_HALTED_OPERATOR, now_ns)
+    return 0
+
+
+@kernel
+def new_epoch(c, epoch, now_ns):
+    """A new permission: ids start over in the new epoch, and nothing leaves before the account is reconciled again."""
+    c.scalars[tables.K_EPOCH] = epoch
+    c.scalars[tables.K_NEXT_COUNTER] = 1
+    c.scalars[tables.K_RECONCILE_WANTED] = 1
+    c.scalars[tables.K_RECONCILE_DUE] = 1
+    return 0

@@ -14,8 +14,8 @@ from fabric import layout as lay
 from fabric.atomics import load_acquire, load_relaxed, octet_table, octets, row, store_release, table
 from fabric.clock import monotonic_ns
 from fabric.jit import kernel
-from fabric.meters import counter_add, record
-from fabric.rings import lossless_done, lossless_read, market_read
+from fabric.meters import record
+from fabric.rings import lossless_done, lossless_read, market_read, seqlock_read
 from venue import frames, purpleflea, session, sockets
 from venue import tables as vt
 
@@ -36,7 +36,7 @@ def lease_valid(w, epoch, now_ns):
 
 
 @kernel
-def take_remaps(w, n):
+def take_remaps(w, n, c, now_ns):
     """Take over segments of restarted writers; a new market ring is joined at its cursor, books dirty until fresh."""
     bump = load_acquire(w[wi.WI_REMAP])  # pairs with the control thread's bump, after the addresses
     if bump == n[wi.WN_REMAP_SEEN]:
@@ -51,7 +51,35 @@ def take_remaps(w, n):
         w[wi.WI_SIGNAL] = w[wi.WI_NEW_SIGNAL]
         n[wi.WN_SIGNAL_NEXT] = 1
     w[wi.WI_JOURNAL] = w[wi.WI_NEW_JOURNAL]
+    if w[wi.WI_NEW_EPOCH] != c.scalars[et.K_EPOCH]:
+        w[wi.WI_LEASE] = w[wi.WI_NEW_LEASE]
+        n[wi.WN_LEASE_SEEN] = 0
+        core.new_epoch(c, w[wi.WI_NEW_EPOCH], now_ns)
     return changed
+
+
+@kernel
+def replay_state(w, n, c, now_ns):
+    """After a lap or a new ring: the newest state of each instrument, as the events that would have told it."""
+    words = row(w[wi.WI_STATE_WORDS], lay.STATE_ROW_WORDS)
+    slot = row(w[wi.WI_SLOT], 16)
+    for i in range(n[wi.WN_INSTRUMENTS]):
+        address = w[wi.WI_MARKET] + lay.STATE_OFFSET + i * lay.STATE_ROW_WORDS * 8
+        if not seqlock_read(address, words, lay.STATE_LEVELS_WORD + 4):
+            continue  # being written for ever: the book stays dirty
+        for kind in (lay.MARKET_BOOK, lay.MARKET_TICK):
+            first = lay.STATE_LEVELS_WORD if kind == lay.MARKET_BOOK else lay.ST_BID_TICKS
+            two = first + 2
+            for word in range(16):
+                slot[word] = 0
+            slot[lay.M_KIND], slot[lay.M_INSTRUMENT], slot[lay.M_STATUS] = kind, i, words[lay.ST_STATUS]
+            slot[lay.M_BID_TICKS], slot[lay.M_BID_LOTS] = words[first], words[first + 1]
+            slot[lay.M_ASK_TICKS], slot[lay.M_ASK_LOTS] = words[two], words[two + 1]
+            slot[lay.M_VENUE_NS], slot[lay.M_RECV_NS] = words[lay.ST_VENUE_NS], words[lay.ST_RECV_NS]
+            slot[lay.M_SOURCE_INDEX] = -1
+            journaling.market(w, n, c, slot, now_ns)
+            if slot[lay.M_BID_TICKS] > 0:
+                core.on_market(c, slot, now_ns)
 
 
 @kernel
@@ -68,13 +96,13 @@ def read_market(w, n, c, now_ns):
             return count
         if status == lay.RING_LAPPED:
             cursor = load_acquire(w[wi.WI_MARKET] + lay.MARKET_CURSOR_OFFSET)
-            counter_add(stats, lay.EC_MARKET_LOST, cursor - n[wi.WN_MARKET_NEXT])
-            counter_add(stats, lay.EC_MARKET_GAPS, 1)
+            c.counters[lay.EC_MARKET_LOST] += cursor - n[wi.WN_MARKET_NEXT]
+            c.counters[lay.EC_MARKET_GAPS] += 1
             n[wi.WN_MARKET_NEXT] = cursor
             core.on_lost(c, now_ns)
+            replay_state(w, n, c, now_ns)
             return count + 1
         n[wi.WN_MARKET_NEXT] += 1
-        counter_add(stats, lay.EC_MARKET_EVENTS, 1)
         record(stats, lay.EH_RING_HOP, now_ns - slot[lay.M_PUBLISH_NS])
         record(stats, lay.EH_RECV_TO_SEEN, now_ns - slot[lay.M_RECV_NS])
         before = c.scalars[et.K_COMMANDS]
@@ -148,21 +176,20 @@ def on_order_message(w, n, c, buffer, start, end, recv_ns):
         start,
         end,
         octet_table(w[wi.WI_SYMBOLS], count, vt.SYMBOL_BYTES),
-        row(w[wi.WI_LENGTHS], count),
         table(w[wi.WI_GRIDS], count, len(vt.GRID)),
         row(w[wi.WI_SLOTS], vt.SLOTS),
         event,
     )
     if status != vt.SCAN_OK:
         if status == vt.SCAN_DECLINED:
-            counter_add(stats, lay.EC_COLD_MESSAGES, 1)
+            c.counters[lay.EC_COLD_MESSAGES] += 1
         elif status == vt.SCAN_UNKNOWN_TYPE:
-            counter_add(stats, lay.EC_UNKNOWN_TYPE, 1)
+            c.counters[lay.EC_UNKNOWN_TYPE] += 1
             return
         elif status == vt.SCAN_OFF_GRID or status == vt.SCAN_BAD_NUMBER:
-            counter_add(stats, lay.EC_BAD_NUMBER, 1)
+            c.counters[lay.EC_BAD_NUMBER] += 1
         else:
-            counter_add(stats, lay.EC_BAD_JSON, 1)
+            c.counters[lay.EC_BAD_JSON] += 1
         c.scalars[et.K_RECONCILE_WANTED] = 1
         return
     if event[et.EV_KIND] == lay.EVENT_NONE or event[et.EV_KIND] == lay.EVENT_OTHER:
@@ -185,14 +212,14 @@ def read_frames(w, n, c, s, recv_ns):
         if status == vt.FRAME_NEED:
             return vt.CLOSE_NONE
         if status != vt.FRAME_COMPLETE:
-            counter_add(stats, lay.EC_BAD_FRAME, 1)
+            c.counters[lay.EC_BAD_FRAME] += 1
             return vt.CLOSE_VIOLATION
         at, length, opcode = frame[vt.FR_AT], frame[vt.FR_LENGTH], frame[vt.FR_OPCODE]
         s[vt.SE_START] = frame[vt.FR_NEXT]
         if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
             on_order_message(w, n, c, buffer, at, at + length, recv_ns)
         elif opcode == frames.OP_PING:
-            counter_add(stats, lay.EC_PINGS, 1)
+            c.counters[lay.EC_PINGS] += 1
             send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
             mask = frames.next_mask(row(w[wi.WI_MASK], 1))
             end = frames.encode_pong(send, n[wi.WN_SEND_END], buffer, at, length, mask)
@@ -200,7 +227,7 @@ def read_frames(w, n, c, s, recv_ns):
         elif opcode == frames.OP_CLOSE:
             return vt.CLOSE_PEER
         elif opcode != frames.OP_PONG:
-            counter_add(stats, lay.EC_BAD_FRAME, 1)
+            c.counters[lay.EC_BAD_FRAME] += 1
             return vt.CLOSE_VIOLATION
     return vt.CLOSE_NONE
 
@@ -235,7 +262,7 @@ def read_session(w, n, c, now_ns):
     elif count < 0:
         code = vt.CLOSE_PEER if count == sockets.RECV_CLOSED else vt.CLOSE_ERROR
     else:
-        counter_add(w[wi.WI_STATS], lay.EC_BYTES_IN, count)
+        c.counters[lay.EC_BYTES_IN] += count
         code = read_frames(w, n, c, s, monotonic_ns(w[wi.WI_SCRATCH]))
     if code != vt.CLOSE_NONE:
         close_session(w, n, c, s, code, now_ns)

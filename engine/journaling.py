@@ -12,7 +12,6 @@ from engine import wiring as wi
 from fabric import layout as lay
 from fabric.atomics import load_acquire, row
 from fabric.jit import kernel
-from fabric.meters import counter_add
 from fabric.rings import lossless_publish
 
 
@@ -47,7 +46,7 @@ def put(w, n, c, values, urgent):
     else:
         n[wi.WN_JOURNAL_OK] = 0
         c.scalars[et.K_JOURNAL_FULL] = 1
-        counter_add(w[wi.WI_STATS], lay.EC_JOURNAL_FULL, 1)
+        c.counters[lay.EC_JOURNAL_FULL] += 1
     return status
 
 

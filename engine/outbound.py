@@ -15,7 +15,7 @@ from fabric import layout as lay
 from fabric.atomics import octet_table, octets, row, store_release, table
 from fabric.clock import monotonic_ns
 from fabric.jit import kernel
-from fabric.meters import counter_add, record
+from fabric.meters import record
 from venue import frames, purpleflea_encode, sockets
 from venue import tables as vt
 
@@ -40,16 +40,14 @@ def encode_cancels(w, n, c, count, wall_ms):
     send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
     instruments = n[wi.WN_INSTRUMENTS]
     symbols = octet_table(w[wi.WI_SYMBOLS], instruments, vt.SYMBOL_BYTES)
-    lengths = row(w[wi.WI_LENGTHS], instruments)
     for k in range(count):
         m = c.commands[k]
         at = n[wi.WN_SEND_END] + frames.ROOM
         if m[et.CM_KIND] == et.COMMAND_CANCEL:
             end = purpleflea_encode.encode_cancel(send, at, m[et.CM_ORDER_ID], wall_ms, n[wi.WN_RECV_WINDOW_MS])
-            if seal_text(w, n, send, end):
-                counter_add(w[wi.WI_STATS], lay.EC_CANCELS_SENT, 1)
+            m[et.CM_REASON] = seal_text(w, n, send, end)
         elif m[et.CM_KIND] == et.COMMAND_CANCEL_ALL:
-            end = purpleflea_encode.encode_cancel_all(send, at, m[et.CM_INSTRUMENT], symbols, lengths, wall_ms)
+            end = purpleflea_encode.encode_cancel_all(send, at, m[et.CM_INSTRUMENT], symbols, wall_ms)
             seal_text(w, n, send, end)
         elif m[et.CM_KIND] == et.COMMAND_QUERY:
             rows = table(w[wi.WI_OUTBOX] + lay.LINE, wi.OUTBOX, len(et.COMMAND))
@@ -82,7 +80,6 @@ def encode_places(w, n, c, count, wall_ms, reason, now_ns):
     send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
     instruments = n[wi.WN_INSTRUMENTS]
     symbols = octet_table(w[wi.WI_SYMBOLS], instruments, vt.SYMBOL_BYTES)
-    lengths = row(w[wi.WI_LENGTHS], instruments)
     grids = table(w[wi.WI_GRIDS], instruments, len(vt.GRID))
     encoded = 0
     for k in range(count):
@@ -101,7 +98,6 @@ def encode_places(w, n, c, count, wall_ms, reason, now_ns):
                 m[et.CM_PRICE_TICKS],
                 m[et.CM_LOTS],
                 symbols,
-                lengths,
                 grids,
                 wall_ms,
                 n[wi.WN_RECV_WINDOW_MS],
@@ -112,19 +108,29 @@ def encode_places(w, n, c, count, wall_ms, reason, now_ns):
         if why == lay.REASON_NONE:
             encoded += 1
         else:
-            core.placed(c, m[et.CM_ROW], 0, why, now_ns)
-            counter_add(w[wi.WI_STATS], lay.EC_BLOCKED_LEASE, 1 if why == lay.REASON_LEASE_LAPSED else 0)
+            core.placed(c, m[et.CM_ROW], core.NOT_SENT, why, now_ns)
+            c.counters[lay.EC_BLOCKED_LEASE] += 1 if why == lay.REASON_LEASE_LAPSED else 0
         m[et.CM_REASON] = why
     return encoded
 
 
 @kernel
-def report_places(c, count, sent, reason, now_ns):
+def report_places(c, count, outcome, reason, now_ns):
     """Tell the core the fate of every encoded order."""
     for k in range(count):
         m = c.commands[k]
         if m[et.CM_KIND] == et.COMMAND_PLACE and m[et.CM_REASON] == lay.REASON_NONE:
-            core.placed(c, m[et.CM_ROW], sent, reason, now_ns)
+            core.placed(c, m[et.CM_ROW], outcome, reason, now_ns)
+
+
+@kernel
+def report_cancels(c, count, sent, now_ns):
+    """Tell the core which cancels left (encoded ones carry CM_REASON 1)."""
+    for k in range(count):
+        m = c.commands[k]
+        if m[et.CM_KIND] == et.COMMAND_CANCEL:
+            left = sent and m[et.CM_REASON] == 1
+            core.cancel_said(c, m[et.CM_ROW], core.SENT if left else core.NOT_SENT, now_ns)
 
 
 @kernel
@@ -135,26 +141,29 @@ def send_all(w, n, c, count, places, cancels_end, now_ns):
     before = monotonic_ns(w[wi.WI_SCRATCH])
     if places and not inbound.lease_valid(w, c.scalars[et.K_EPOCH], before):  # the last step before send
         n[wi.WN_SEND_END] = cancels_end
-        counter_add(stats, lay.EC_BLOCKED_LEASE, places)
-        report_places(c, count, 0, lay.REASON_LEASE_LAPSED, before)
+        c.counters[lay.EC_BLOCKED_LEASE] += places
+        report_places(c, count, core.NOT_SENT, lay.REASON_LEASE_LAPSED, before)
         places = 0
     size = n[wi.WN_SEND_END]
     n[wi.WN_SEND_END] = 0
     if size == 0:
+        report_cancels(c, count, 0, before)
         return vt.CLOSE_NONE
     if n[wi.WN_TRIGGER_RECV_NS] > 0:
         record(stats, lay.EH_TICK_TO_ORDER, before - n[wi.WN_TRIGGER_RECV_NS])
     sent = sockets.transmit(s[vt.SE_FD], w[wi.WI_SEND], size)
     after = monotonic_ns(w[wi.WI_SCRATCH])
     record(stats, lay.EH_SEND, after - before)
-    counter_add(stats, lay.EC_SENDS, 1)
-    counter_add(stats, lay.EC_BYTES_OUT, max(sent, 0))
+    c.counters[lay.EC_SENDS] += 1
+    c.counters[lay.EC_BYTES_OUT] += max(sent, 0)
     n[wi.WN_ORDERS_SENT] += places
+    whole = sent == size
     if places:
-        report_places(c, count, 1, lay.REASON_NONE, after)
-    if sent == size:
+        report_places(c, count, core.SENT if whole else core.IN_DOUBT, lay.REASON_NONE, after)
+    report_cancels(c, count, 1, after)
+    if whole:
         return vt.CLOSE_NONE
-    counter_add(stats, lay.EC_SEND_PARTIAL, 1)
+    c.counters[lay.EC_SEND_PARTIAL] += 1
     return vt.CLOSE_PARTIAL
 
 
@@ -180,6 +189,7 @@ def drain(w, n, c, now_ns):
         code = send_all(w, n, c, count, places, cancels_end, now_ns)
     else:
         n[wi.WN_SEND_END] = 0
+        report_cancels(c, count, 0, started)
     c.scalars[et.K_COMMANDS] = 0
     n[wi.WN_TRIGGER_RECV_NS] = 0
     journaling.flush(w, n, c)

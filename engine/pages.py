@@ -73,7 +73,3 @@ def counters(w, n, c):
     for k in range(lay.EXEC_REASON_BASE + len(lay.REASON)):
         if c.counters[k] != 0:
             counter_set(stats, k, c.counters[k])
-    counter_set(stats, lay.EC_ORDERS_SENT, n[wi.WN_ORDERS_SENT])
-    counter_set(stats, lay.EC_SIGNALS_USED, c.scalars[et.K_SIGNALS_USED])
-    counter_set(stats, lay.EC_SIGNALS_EXPIRED, c.scalars[et.K_SIGNALS_EXPIRED])
-    counter_set(stats, lay.EC_SIGNALS_REFUSED, c.scalars[et.K_SIGNALS_REFUSED])

@@ -1,6 +1,6 @@
 """Columns of the execution loop's private address table: where everything is that the compiled passes touch.
 
-One int64 row, filled by the control thread before the loop starts. Addresses unless the comment says number. A restarted
+One int64 row, filled by the control thread before the loop starts. Addresses, but for ``new_epoch`` (a number). A restarted
 feed, signal or journal process has a new file: the control thread maps it, stores the new address in the ``new_`` word and
 then bumps ``remap``; the loop takes them over at the start of its next pass.
 """
@@ -21,8 +21,9 @@ _here = globals()
 WIRING = words(
     _here,
     "WI",
-    "core exec stats lease session stop control scratch frame event slot record symbols lengths grids slots mask send inbox "
-    "outbox journal_cached lease_epoch_word market signal journal new_market new_signal new_journal remap account_words",
+    "core exec stats lease session stop control scratch frame event slot record symbols grids slots mask send inbox "
+    "outbox journal_cached market signal journal new_market new_signal new_journal new_lease new_epoch remap account_words "
+    "state_words",
 )
 # Numbers that the loop keeps; the second row of the table.
 NUMBERS = words(
@@ -30,9 +31,9 @@ NUMBERS = words(
     "WN",
     "remap_seen market_next signal_next send_end send_capacity inbox_done outbox_count last_order_poll_ns last_timer_ns "
     "last_page_ns idle passes stalls stall_max_ns trigger_recv_ns trigger_message lease_ok last_pass_ns orders_sent placed "
-    "drained recv_window_ms lease_ttl_ns stop_seen instruments last_error journal_ok session_up armed unsent_max",
+    "lapsed_ns recv_window_ms lease_ttl_ns lease_seen instruments journal_ok session_up armed unsent_max",
 )
-ROWS = 32  # words of each row
+ROWS = 36  # words of each row
 INBOX = 256  # rows of EVENT that the control thread hands in (reconciliation): count word, then rows
 OUTBOX = 256  # rows of COMMAND that the loop hands out (queries)
 FRAMES_PER_PASS = 64
@@ -43,3 +44,4 @@ ORDER_POLL_NS = 20_000
 TIMER_NS = 200_000
 PAGE_NS = 2_000_000
 STALL_NS = 100_000
+LAPSE_CLOSE_NS = 400_000_000  # after a lapse the order session is closed once all is cancelled, or after this

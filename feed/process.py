@@ -45,7 +45,7 @@ class FeedMemory:
     def __init__(self, instruments: list[dict[str, Any]], market: int, stats: int, idle: str, hash_every: int) -> None:
         n = len(instruments)
         self.link = Link(RECEIVE_BYTES)
-        symbols, _ = symbols_of(instruments)
+        symbols = symbols_of(instruments)
         self.arrays: dict[str, npt.NDArray[Any]] = {
             "stop": np.zeros(8, np.int64),
             "scratch": np.zeros(8, np.int64),

@@ -26,14 +26,12 @@ def grids_of(instruments: list[dict[str, Any]]) -> npt.NDArray[np.int64]:
     return np.array(rows, np.int64).reshape(len(instruments), len(tables.GRID))
 
 
-def symbols_of(instruments: list[dict[str, Any]]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Symbol texts, zero padded, (I, SYMBOL_BYTES), and their lengths (I,)."""
+def symbols_of(instruments: list[dict[str, Any]]) -> npt.NDArray[np.uint8]:
+    """Symbol texts, zero padded, (I, SYMBOL_BYTES)."""
     texts = np.zeros((len(instruments), tables.SYMBOL_BYTES), np.uint8)
-    lengths = np.zeros(len(instruments), np.int64)
     for i, instrument in enumerate(instruments):
         raw = instrument["symbol"].encode("ascii")
         if len(raw) > tables.SYMBOL_BYTES:
             raise ValueError(f"symbol {instrument['symbol']!r} is longer than {tables.SYMBOL_BYTES} bytes")
         texts[i, : len(raw)] = np.frombuffer(raw, np.uint8)
-        lengths[i] = len(raw)
-    return texts, lengths
+    return texts

@@ -1,0 +1,299 @@
+"""The execution process: the control thread around the compiled loop (``engine.loop``).
+
+Reads: ``market``, ``signal``, ``journal``, ``control``, the lease page, the venue over REST. Writes: ``exec`` and
+``stats-execution``. It registers with the watchdog for the epoch's trading key and the lease, opens the order session and hands
+it to the loop, answers the loop's questions, reconciles every 10 s, maps restarted segments, and after a lapse registers
+again. It never writes a table of the core: what it learns goes in as events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import loop, state
+from engine import tables as et
+from engine import wiring as wi
+from engine.account_query import AccountQuery, Inbox, InboxFullError
+from fabric import jit, layout
+from fabric.child import StopRequest, load_config, place
+from fabric.segment import Segment, SegmentError
+from fabric.stats import StatsWriter
+from feed.process import IDLE
+from risk import tables as rt
+from strategy.loader import Strategy, load, parameter_row
+from venue import sockets
+from venue import tables as vt
+from venue.errors import VenueError
+from venue.grids import grids_of, symbols_of
+from venue.link import Backoff, Link
+from venue.purpleflea import subscribe_text
+from venue.rest import Rest
+from watchdog.client import Grant, WatchdogError, register
+
+RECEIVE_BYTES = 256 * 1024
+SEND_BYTES = 64 * 1024
+FOR_EVER = 1 << 62
+POLL_S = 0.002
+RECONCILE_S = 10.0
+REGISTER_AGAIN_S = 0.25
+STOP_WAIT_S = 3.0
+NS_PER_MS = 1_000_000
+
+
+class ExecutionMemory:
+    """Every private array of the loop and the two rows of its address table; ``warm`` builds the same."""
+
+    def __init__(self, config: dict[str, Any], execution: int, stats: int) -> None:
+        instruments = config["instruments"]
+        self.link = Link(RECEIVE_BYTES, for_orders=True)
+        self.inbox = Inbox()
+        self.core = state.build(config)
+        self.strategies: list[Strategy] = []
+        self._core_addresses = state.addresses(self.core)
+        symbols = symbols_of(instruments)
+        self.arrays: dict[str, npt.NDArray[Any]] = {
+            "stop": np.zeros(8, np.int64),
+            "scratch": np.zeros(8, np.int64),
+            "frame": np.zeros(len(vt.FRAME_WORDS), np.int64),
+            "event": np.zeros(len(et.EVENT), np.int64),
+            "slot": np.zeros(16, np.int64),
+            "record": np.zeros(16, np.int64),
+            "symbols": symbols,
+            "grids": grids_of(instruments),
+            "slots": np.zeros(vt.SLOTS, np.int64),
+            "mask": np.zeros(1, np.int64),
+            "send": np.zeros(SEND_BYTES, np.uint8),
+            "outbox": np.zeros(layout.LINE // 8 + wi.OUTBOX * len(et.COMMAND), np.int64),
+            "journal_cached": np.zeros(1, np.int64),
+            "remap": np.zeros(8, np.int64),
+            "account_words": np.zeros(layout.ACCOUNT_BYTES // 8, np.int64),
+            "state_words": np.zeros(layout.STATE_ROW_WORDS, np.int64),
+        }
+        self.arrays["mask"][0] = sockets.random_word(self.arrays["scratch"].ctypes.data)
+        self.table: npt.NDArray[np.int64] = np.zeros((2, wi.ROWS), np.int64)
+        w, n = self.table
+        for name, array in self.arrays.items():
+            w[wi.WIRING.index(name)] = array.ctypes.data
+        w[wi.WI_CORE] = self._core_addresses.ctypes.data
+        w[wi.WI_EXEC], w[wi.WI_STATS] = execution, stats
+        w[wi.WI_SESSION], w[wi.WI_INBOX] = self.link.address, self.inbox.words.ctypes.data
+        n[wi.WN_SEND_CAPACITY], n[wi.WN_INSTRUMENTS] = SEND_BYTES, len(instruments)
+        n[wi.WN_IDLE] = IDLE[config["placement"]["idle"]["execution"]]
+        n[wi.WN_LEASE_TTL_NS] = config["lease"]["ttl_ns"]
+        n[wi.WN_RECV_WINDOW_MS] = max(1, config["lease"]["ttl_ns"] // NS_PER_MS)
+        n[wi.WN_UNSENT_MAX] = max(0, int(self.core.limits[rt.LM_UNSENT_BYTES_MAX]))
+        n[wi.WN_MARKET_NEXT] = n[wi.WN_SIGNAL_NEXT] = 1
+
+    def run(self, passes: int) -> int:
+        return int(loop.exec_loop(self.table.ctypes.data, passes))
+
+    def remap(self, **addresses: int) -> None:
+        """Hand new addresses (or numbers) to the loop: stored first, the bump last."""
+        for name, value in addresses.items():
+            self.table[0, wi.WIRING.index(name)] = value
+        self.arrays["remap"][0] += 1
+
+
+def load_strategies(config: dict[str, Any], memory: ExecutionMemory) -> None:
+    """Put the address of every configured strategy into the core's call table."""
+    symbols = [i["symbol"] for i in config["instruments"]]
+    for number, entry in enumerate(config["strategies"]):
+        strategy = load(entry["name"], entry["file"])
+        memory.strategies.append(strategy)  # keeps the compiled code alive
+        traded = [symbols.index(symbol) for symbol in entry["symbols"]]
+        state.bind_strategy(memory.core, number, strategy.address, traded, parameter_row(strategy, entry["parameters"]))
+
+
+class Execution:
+    """The control thread's work; ``run`` returns the exit code."""
+
+    def __init__(self, run_dir: str) -> None:
+        self.run_dir = run_dir
+        self._parent = os.getppid()
+        self.config = config = load_config(run_dir)
+        placement = config["placement"]
+        note = place(placement["house"], placement["lock_memory"])
+        hashes = {"config_hash": config["config_hash"], "code_hash": config["code_hash"]}
+        self.stats = StatsWriter(config["shm_dir"], "execution", **hashes)
+        self.exec = Segment.create(config["shm_dir"], "exec", "execution", **hashes)
+        self.stop = StopRequest(config["shm_dir"])
+        self.memory = ExecutionMemory(config, self.exec.address, self.stats.segment.address)
+        load_strategies(config, self.memory)
+        idle = IDLE[placement["idle"]["execution"]]
+        self.stats.status(idle=idle, generation=self.exec.generation)
+        if note:
+            self.stats.error(note)
+        self.backoff = Backoff(first_s=0.25)
+        self._segments: dict[str, Segment] = {}
+        self._leases: list[mmap.mmap] = []  # old ones stay mapped: the loop may still hold their address
+        self._grant: Grant | None = None
+        self._rest: Rest | None = None
+        self._query: AccountQuery | None = None
+        self._asked = 0
+        self._reconciled_at = 0.0
+        self._register_at = 0.0
+        self._first_round = True
+
+    def _loop_thread(self) -> None:
+        cpus = self.config["placement"]["execution"]
+        place(cpus)
+        self.stats.status(cpu=cpus[0] if cpus else -1)
+        self.memory.run(FOR_EVER)
+
+    def _map_segments(self) -> None:
+        """Attach the newest generation of what we read; tell the loop when one is new."""
+        fresh: dict[str, int] = {}
+        for name in ("market", "signal", "journal"):
+            old = self._segments.get(name)
+            link = os.path.join(self.config["shm_dir"], name)
+            with contextlib.suppress(SegmentError, OSError):
+                if old is not None and os.readlink(link) == old.path.name:
+                    continue
+                segment = Segment.attach(self.config["shm_dir"], name)
+                self._segments[name + str(segment.generation)] = segment  # kept: the loop may still read the old one
+                self._segments[name] = segment
+                fresh[f"new_{name}"] = segment.address
+        if fresh:
+            self.memory.remap(**fresh)
+
+    def _register(self) -> None:
+        if self._grant is not None or time.monotonic() < self._register_at:
+            return
+        try:
+            grant = register(self.run_dir, "execution", self.config["code_hash"], self.config["config_hash"])
+            if grant.lease is None:
+                raise WatchdogError("no lease page came with the key")
+        except WatchdogError as error:
+            self._register_at = time.monotonic() + REGISTER_AGAIN_S
+            self.stats.error(f"no key: {error}")
+            return
+        assert grant.lease is not None
+        self._grant = grant
+        self._leases.append(grant.lease)
+        lease = np.frombuffer(grant.lease, np.uint8).ctypes.data
+        self.memory.remap(new_lease=lease, new_epoch=grant.epoch)
+        if self._rest is not None:
+            self._rest.close()
+        self._rest = Rest(self.config["venue"]["rest_url"], grant.api_key)
+        last_trade = self._query.last_trade_id if self._query else 0
+        self._query = AccountQuery(self._rest, self.config["instruments"])
+        self._query.last_trade_id = last_trade
+        self._reconciled_at = 0.0
+        self.stats.status(epoch=grant.epoch)
+        self.stats.add("epoch_changes")
+        print(f"execution: epoch {grant.epoch}", flush=True)
+
+    def _connect(self) -> None:
+        link, grant, now_ns = self.memory.link, self._grant, time.monotonic_ns()
+        reason = link.reap()
+        if reason is not None:
+            self.backoff.failed(now_ns)
+            self.stats.add("reconnects")
+            self.stats.status(session=layout.SESSION_DOWN)
+            self.stats.error(f"order session ended: {reason}")
+            print(f"execution: order session ended ({reason})", flush=True)
+            if reason == "lapse":
+                self._grant = None
+                return
+        if grant is None or link.state != layout.SESSION_DOWN or not self.backoff.ready(now_ns) or self._stopping():
+            return
+        symbols = [i["symbol"] for i in self.config["instruments"]]
+        try:
+            link.open(self.config["venue"]["ws_url"], grant.api_key, [subscribe_text(["fills"], symbols)])
+        except (VenueError, OSError) as error:
+            self.backoff.failed(now_ns)
+            self.stats.error(str(error))
+            if "401" in str(error):
+                self._grant = None  # the epoch's key is gone: ask for the next one
+        else:
+            self.backoff.opened(now_ns)
+            self.stats.status(session=layout.SESSION_LOOP)
+            self._reconciled_at = 0.0
+
+    def _stopping(self) -> bool:
+        return self.stop.requested
+
+    def _scalar(self, index: int) -> int:
+        return int(self.memory.core.scalars[index])
+
+    def _reconcile(self) -> None:
+        wanted = self._scalar(et.K_RECONCILE_WANTED) != 0
+        due = time.monotonic() - self._reconciled_at > (0.5 if wanted else RECONCILE_S)
+        if self._query is None or self.memory.link.state != layout.SESSION_LOOP or not due:
+            return
+        self._reconciled_at = time.monotonic()
+        try:
+            for event in list(self._query.round(self._first_round)):
+                self.memory.inbox.put(event)
+            self._first_round = False
+            self.stats.add("reconciles")
+        except (VenueError, InboxFullError, KeyError, ValueError, ArithmeticError) as error:
+            self.stats.error(f"reconcile: {type(error).__name__}: {error}")
+
+    def _answer_queries(self) -> None:
+        outbox = self.memory.arrays["outbox"]
+        rows = outbox[layout.LINE // 8 :].reshape(wi.OUTBOX, len(et.COMMAND))
+        while self._asked < int(outbox[0]) and self._query is not None:
+            order_id = int(rows[self._asked & (wi.OUTBOX - 1), et.CM_ORDER_ID])
+            self._asked += 1
+            try:
+                self.memory.inbox.put(self._query.order(order_id))
+            except (VenueError, InboxFullError, KeyError, ValueError, ArithmeticError) as error:
+                self.stats.error(f"query: {type(error).__name__}: {error}")
+
+    def _step(self) -> None:
+        self._map_segments()
+        if not self._stopping():
+            self._register()
+        self._connect()
+        self._answer_queries()
+        self._reconcile()
+
+    def _finish(self) -> int:
+        """Cancel and verify: the loop has been told by the stop word; the venue's own list is the proof."""
+        deadline = time.monotonic() + STOP_WAIT_S
+        while self._scalar(et.K_LIVE_COUNT) > 0 and time.monotonic() < deadline:
+            self._step()
+            time.sleep(POLL_S)
+        left = -1
+        if self._rest is not None:
+            try:
+                left = len(self._rest.get("/v1/orders/open")["orders"])
+                if left:
+                    self._rest.call("DELETE", "/v1/orders")
+                    left = len(self._rest.get("/v1/orders/open")["orders"])
+            except (VenueError, KeyError) as error:
+                self.stats.error(f"at exit: {error}")
+        print(f"execution: stopped, {left if left >= 0 else 'unknown'} orders open at the venue", flush=True)
+        return 0 if left == 0 or self._grant is None else 1
+
+    def run(self) -> int:
+        self._map_segments()
+        thread = threading.Thread(target=self._loop_thread, name="exec-loop", daemon=True)
+        thread.start()
+        self.stats.status(state=layout.PROCESS_RUNNING, cache_misses=jit.cache_misses())
+        while thread.is_alive() and not self._stopping() and os.getppid() == self._parent:
+            self._step()
+            time.sleep(POLL_S)
+        self.stats.status(state=layout.PROCESS_STOPPING)
+        before = self._counter("orders_cancelled")
+        code = self._finish()
+        self.stats.set("orders_cancelled_at_exit", self._counter("orders_cancelled") - before)
+        time.sleep(2 * 0.005)  # one page interval: the last counters reach the stats page
+        self.memory.arrays["stop"][0] = 1
+        thread.join(2.0)
+        self.memory.link.close()
+        self.stats.status(state=layout.PROCESS_STOPPED, cache_misses=jit.cache_misses())
+        return code
+
+    def _counter(self, name: str) -> int:
+        return int(self.memory.core.counters[layout.EXEC_COUNTERS.index(name)])
+

@@ -173,19 +173,19 @@ def warm(prepared: Prepared, supervisor: Supervisor, screen: Screen) -> None:
             output.write(line)
             last = line.strip() or last
             words = line.split()
-            if len(words) >= 3 and words[0] == "warm" and "/" in words[1]:
+            if len(words) >= 4 and words[0] == "warm" and "/" in words[1]:
                 done, total = words[1].split("/")
-                bar.update(task, completed=int(done), total=int(total), kernel=words[2])
-                seconds = float(words[3].removesuffix("s")) if len(words) > 3 else 0.0
+                name, seconds = " ".join(words[2:-1]), float(words[-1])
+                bar.update(task, completed=int(done), total=int(total), kernel=name)
                 if not screen.console.is_terminal and seconds >= 1.0:
-                    screen.say(f"compiled {done} of {total}: {words[2]} in {seconds:.1f} s")
+                    screen.say(f"compiled {done} of {total}: {name} in {seconds:.1f} s")
             supervisor.beat()
             if supervisor.stop_asked.is_set():
                 process.terminate()
-        if process.wait() != 0:
+        if code := process.wait():
             if supervisor.stop_asked.is_set():
                 raise StartError("stopped while compiling", exits.OK)
-            raise StartError(f"the kernels did not compile: {last[:300]} (log: {log})", exits.WARM)
+            raise StartError(f"the kernels did not compile: {last[:300] or f'code {code}'} (log: {log})", exits.WARM)
     screen.say(f"kernels ready in {time.monotonic() - began:.1f} s")
 
 

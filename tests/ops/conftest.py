@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shutil
 from typing import Any
 
 import pytest
@@ -36,11 +35,3 @@ def config(where: Paths) -> dict[str, Any]:
     instance.write(where, values)
     assert json.loads(where.config.read_text()) == values
     return values
-
-
-@pytest.fixture
-def fake_rooms(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A directory of small programs that stand in for the processes."""
-    target = tmp_path / "rooms"
-    shutil.copytree(pathlib.Path(__file__).parent / "fakes", target)
-    return target

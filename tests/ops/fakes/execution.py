@@ -1,0 +1,5 @@
+"""Stands in for the execution process."""
+
+from tests.ops.fakes.child import main
+
+main("execution")

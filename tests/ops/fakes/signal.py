@@ -1,0 +1,5 @@
+"""Stands in for the signal process."""
+
+from tests.ops.fakes.child import main
+
+main("signal")

@@ -102,6 +102,7 @@ def finish(c, now_ns):
         row = following
     if began != 0:
         c.account[risk.AC_RECONCILED] = 1
+        c.scalars[tables.K_RECONCILE_DUE] = 0
         c.scalars[tables.K_RECONCILE_COUNT] += 1
         c.counters[layout.EC_RECONCILES] += 1
     c.scalars[tables.K_RECONCILING] = 0

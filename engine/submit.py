@@ -53,7 +53,7 @@ def standing(c):
         return layout.REASON_EPOCH_STALE
     if k[tables.K_SESSION_UP] == 0:
         return layout.REASON_SESSION_DOWN
-    if c.account[risk.AC_RECONCILED] == 0:
+    if c.account[risk.AC_RECONCILED] == 0 or k[tables.K_RECONCILE_DUE] != 0:
         return layout.REASON_RECONCILE_PENDING
     if k[tables.K_JOURNAL_FULL] != 0 or has_room(c) == 0:
         return layout.REASON_JOURNAL_FULL

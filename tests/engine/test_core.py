@@ -221,6 +221,11 @@ def test_session_down_makes_pending_orders_unknown_and_keeps_their_exposure(run)
     assert (run.state_of(row), run.working(0)) == ("unknown", 10)
     assert run.order(price=990_001) == -1
     assert run.reason("session_down") == 1
+    core.on_session(run.c, 1, run.now)
+    assert run.order(price=990_002) == -1
+    assert run.reason("reconcile_pending") == 1
+    reconcile(run, 100)
+    assert run.order(price=990_003) >= 0
 
 
 def reconcile(run, lots, found=()):

@@ -156,42 +156,15 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
     """All figures, keys as the summary has them."""
     readers = {role: pages.stats(role) for role in ROLES}
     counters = {role: reader.counters() if reader else {} for role, reader in readers.items()}
-    feed, execution, signals = counters["feed"], counters["execution"], counters["signal"]
-
-    def of(values: dict[str, int], *names: str) -> dict[str, int]:
-        return {name: values.get(name, 0) for name in names}
-
-    llm = readers["signal"].histogram("llm_latency").summary() if readers["signal"] else {}
-    stages: dict[str, Any] = {}
-    for role, names in STAGES.items():
-        if reader := readers[role]:
-            stages |= {name if name not in stages else f"{role}_{name}": reader.histogram(name).summary() for name in names}
+    execution, watchdog = counters["execution"], counters["watchdog"]
     return {
         "schema": SCHEMA,
         "name": config["name"],
         "mode": config["mode"],
         "source": {"kind": config["paper"]["source"] if config["mode"] == "paper" else "venue"},
-        "market": {
-            "events": feed.get("events", 0),
-            "lost": execution.get("market_lost", 0),
-            "gaps": feed.get("source_gaps", 0) + feed.get("book_gaps", 0),
-            "seen": execution.get("market_events", 0),
-            **of(feed, "messages", "ticks", "books", "trades", "book_gaps", "book_resyncs", "source_gaps"),
-            **of(feed, "source_first", "source_last", "duplicates", "reconnects"),
-            "bad": of(feed, *_BAD_MARKET),
-        },
-        "signals": {
-            "source": config["signal"]["source"],
-            **of(signals, "published", "oneshots", "parameters", "held"),
-            "used": execution.get("signals_used", 0) + execution.get("parameters_used", 0),
-            "expired": execution.get("signals_expired", 0),
-            "refused": execution.get("signals_refused", 0),
-        },
-        "llm": {
-            **of(signals, "calls", "valid"),
-            "bad": {name.removeprefix("bad_"): signals.get(name, 0) for name in _BAD_ANSWERS},
-            "latency_ms": {p: _ms(llm.get(p)) for p in ("p50", "p99", "max")},
-        },
+        "market": _market(counters["feed"], execution),
+        "signals": _signals(counters["signal"], execution, config["signal"]["source"]),
+        "llm": _llm(counters["signal"], readers["signal"]),
         "orders": {
             name: execution.get(f"orders_{name}", 0)
             for name in ("sent", "acked", "rejected", "cancelled", "expired", "unknown", "cancelled_at_exit")
@@ -203,9 +176,9 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
         },
         "fills": {"count": execution.get("fills", 0), "duplicate": execution.get("fills_duplicate", 0)},
         "account": account(pages, config),
-        "lease": of(counters["watchdog"], "epoch", "renewals", "withheld", "lapses", "kills")
-        | {"kill_test": _name(KILL_TESTS, counters["watchdog"].get("kill_test_result", 0))},
-        "stages_ns": stages,
+        "lease": _of(watchdog, "epoch", "renewals", "withheld", "lapses", "kills")
+        | {"kill_test": _name(KILL_TESTS, watchdog.get("kill_test_result", 0))},
+        "stages_ns": _stages(readers),
         "processes": processes(pages),
         "errors": [
             {"role": role, "count": error.count, "text": error.text}
@@ -214,6 +187,51 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
             for error in reader.errors()
         ],
     }
+
+
+def _of(values: dict[str, int], *names: str) -> dict[str, int]:
+    return {name: values.get(name, 0) for name in names}
+
+
+def _market(feed: dict[str, int], execution: dict[str, int]) -> dict[str, Any]:
+    return {
+        "events": feed.get("events", 0),
+        "lost": execution.get("market_lost", 0),
+        "gaps": feed.get("source_gaps", 0) + feed.get("book_gaps", 0),
+        "seen": execution.get("market_events", 0),
+        **_of(feed, "messages", "ticks", "books", "trades", "book_gaps", "book_resyncs", "source_gaps"),
+        **_of(feed, "source_first", "source_last", "duplicates", "reconnects"),
+        "bad": _of(feed, *_BAD_MARKET),
+    }
+
+
+def _signals(signals: dict[str, int], execution: dict[str, int], source: str) -> dict[str, Any]:
+    return {
+        "source": source,
+        **_of(signals, "published", "oneshots", "parameters", "held"),
+        "used": execution.get("signals_used", 0) + execution.get("parameters_used", 0),
+        "expired": execution.get("signals_expired", 0),
+        "refused": execution.get("signals_refused", 0),
+    }
+
+
+def _llm(signals: dict[str, int], reader: StatsReader | None) -> dict[str, Any]:
+    latency = reader.histogram("llm_latency").summary() if reader else {}
+    return {
+        **_of(signals, "calls", "valid"),
+        "bad": {name.removeprefix("bad_"): signals.get(name, 0) for name in _BAD_ANSWERS},
+        "latency_ms": {point: _ms(latency.get(point)) for point in ("p50", "p99", "max")},
+    }
+
+
+def _stages(readers: dict[str, StatsReader | None]) -> dict[str, Any]:
+    """Histograms of both hot processes; a name that both have is prefixed by its role the second time."""
+    found: dict[str, Any] = {}
+    for role, names in STAGES.items():
+        if reader := readers[role]:
+            for name in names:
+                found[f"{role}_{name}" if name in found else name] = reader.histogram(name).summary()
+    return found
 
 
 def _ms(value_ns: int | None) -> float | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -59,6 +61,14 @@ class Screen:
     def say(self, text: str) -> None:
         if not self.quiet:
             self.console.print(text, markup=False)
+        self._write(text)
+
+    def fail(self, text: str) -> None:
+        """Why the run ends early."""
+        print(f"pulex: {text}", file=sys.stderr)
+        self._write(text)
+
+    def _write(self, text: str) -> None:
         if self.log:
             with self.log.open("a") as stream:
                 stream.write(f"{time.strftime('%H:%M:%S')} {text}\n")
@@ -94,7 +104,7 @@ def run(options: Options) -> int:
         if supervisor.halted or not supervisor.armed:
             code = exits.HALTED
     except StartError as error:
-        print(f"pulex: {error}", file=sys.stderr)
+        screen.fail(str(error))
         code = error.code
     return finish(options, prepared, supervisor, screen, code, startup_s)
 
@@ -164,13 +174,12 @@ def warm(prepared: Prepared, supervisor: Supervisor, screen: Screen) -> None:
         task = bar.add_task("", total=None, kernel="")
         process = subprocess.Popen(
             [sys.executable, "-m", "engine.warm", str(prepared.where.run_dir)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT,
             start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         os.sched_setaffinity(process.pid, prepared.cpus)
-        assert process.stdout
-        for line in process.stdout:
-            output.write(line)
+        for line in _lines(process, supervisor):
+            output.write(line + "\n")
             last = line.strip() or last
             words = line.split()
             if len(words) >= 4 and words[0] == "warm" and "/" in words[1]:
@@ -179,14 +188,28 @@ def warm(prepared: Prepared, supervisor: Supervisor, screen: Screen) -> None:
                 bar.update(task, completed=int(done), total=int(total), kernel=name)
                 if not screen.console.is_terminal and seconds >= 1.0:
                     screen.say(f"compiled {done} of {total}: {name} in {seconds:.1f} s")
-            supervisor.beat()
-            if supervisor.stop_asked.is_set():
-                process.terminate()
         if code := process.wait():
             if supervisor.stop_asked.is_set():
                 raise StartError("stopped while compiling", exits.OK)
             raise StartError(f"the kernels did not compile: {last[:300] or f'code {code}'} (log: {log})", exits.WARM)
     screen.say(f"kernels ready in {time.monotonic() - began:.1f} s")
+
+
+def _lines(process: subprocess.Popen[bytes], supervisor: Supervisor) -> Iterator[str]:
+    """Its output line by line; meanwhile the supervisor beats, and a wish to stop ends the process at once."""
+    assert process.stdout
+    pending = b""
+    while True:
+        readable, _, _ = select.select([process.stdout], [], [], TICK_S)
+        supervisor.beat()
+        if supervisor.stop_asked.is_set():
+            process.terminate()
+        if readable:
+            data = os.read(process.stdout.fileno(), 65536)
+            *lines, pending = (pending + data).split(b"\n")
+            yield from (line.decode("utf-8", "replace") for line in lines)
+            if not data:
+                return
 
 
 def watch(options: Options, supervisor: Supervisor, screen: Screen) -> None:
@@ -241,7 +264,7 @@ def finish(
         code = exits.UNCLEAN
     final = summary.final(figures, config, ledger, supervisor.kill_test, kill, code, startup_s)
     supervisor.stop_all()
-    screen.say("")
+    screen.console.print()
     screen.console.print(summary.table(final))
     if options.json:
         summary.write(options.json, final)

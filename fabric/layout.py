@@ -2,7 +2,7 @@
 
 Everything is an aligned 8-byte signed word: one atomic load or store moves one field, the watchdog reads the same
 page with ``memoryview.cast("q")``, and no compiler pads anything. A *record* is a tuple of word names; the index of a
-name is its offset in words. Only ``fabric.dtypes`` turns these tables into numpy.
+name is its offset in words.
 
 Who writes what (one writer per segment; everybody else maps it read-only)::
 
@@ -230,7 +230,8 @@ FEED_COUNTERS = words(
     "FC",
     "messages bytes events ticks books trades book_gaps book_resyncs book_before_snapshot book_stale_delta "
     "book_crossed book_empty off_grid bad_number bad_json bad_frame unknown_symbol unknown_type cold_messages "
-    "source_gaps source_last reconnects pings pongs oversize dispatched depth_overflow source_first duplicates",
+    "source_gaps source_last reconnects pings pongs oversize dispatched depth_overflow source_first duplicates "
+    "book_refused join_dropped",
 )
 FEED_HISTOGRAMS = words(_here, "FH", "scan book publish pass_ns venue_to_recv")
 EXEC_COUNTERS = words(
@@ -313,7 +314,8 @@ def _check() -> None:
     for slots in (MARKET_SLOTS, SIGNAL_SLOTS, JOURNAL_SLOTS):
         assert slots & (slots - 1) == 0, slots
     for role, names in COUNTERS_OF_ROLE.items():
-        assert len(names) <= COUNTERS_MAX and len(HISTOGRAMS_OF_ROLE[role]) <= HISTOGRAMS_MAX, role
+        assert len(names) <= COUNTERS_MAX, role
+        assert len(HISTOGRAMS_OF_ROLE[role]) <= HISTOGRAMS_MAX, role
     assert ID_COUNTER_BITS + ID_EPOCH_BITS + ID_INSTANCE_BITS == 63
 
 

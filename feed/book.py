@@ -5,7 +5,8 @@ A side is two rows of one int64 block, keys and lots. Key = price in ticks for b
 so the best level of either side is the last one, an update near the touch moves few words, and one code serves both.
 
 A message is refused whole before anything is touched, or applied whole. Only a snapshot makes a book ready; a gap, a
-crossed book or a refused message makes it dirty until the next one. Sequence rules: ``docs/wire-protocol.md``.
+crossed book or a refused message makes it dirty until the next one. A book that is not ready has no top.
+Sequence rules: ``docs/wire-protocol.md``. The last rows of a block belong to ``feed.join``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from fabric.layout import INSTRUMENTS_MAX
 from venue import tables as t
 
 DEPTH = 8192  # levels per side; beyond it the worst level is dropped and counted
-ROWS = 5  # META, bid keys, bid lots, ask keys, ask lots
-META, BIDS, ASKS = 0, 1, 3
+ROWS = 9  # META, bid keys, bid lots, ask keys, ask lots; feed.join: heads, three rows of levels
+META, BIDS, ASKS, HEADS, HELD = 0, 1, 3, 5, 6
 # Words of the META row.
 STATUS, SEQUENCE, SNAPSHOT_SEQUENCE, PREVIOUS, STARTED, COUNT_BIDS, COUNT_ASKS, DROPPED = range(8)
 
@@ -165,8 +166,9 @@ def apply_delta(book, previous, sequence, levels, count):
 @kernel
 def copy_top(book, out):
     """Write LEVELS x (bid_ticks, bid_lots, ask_ticks, ask_lots) from the best on, 0 = no level; returns how many rows."""
-    bids = book[META, COUNT_BIDS]
-    asks = book[META, COUNT_ASKS]
+    ready = book[META, STATUS] == layout.BOOK_READY
+    bids = book[META, COUNT_BIDS] if ready else 0
+    asks = book[META, COUNT_ASKS] if ready else 0
     for k in range(layout.LEVELS):
         at = 4 * k
         out[at] = book[BIDS, bids - 1 - k] if k < bids else 0
@@ -174,15 +176,6 @@ def copy_top(book, out):
         out[at + 2] = -book[ASKS, asks - 1 - k] if k < asks else 0
         out[at + 3] = book[ASKS + 1, asks - 1 - k] if k < asks else 0
     return min(max(bids, asks), layout.LEVELS)
-
-
-@kernel
-def apply(books, instrument, decoded, levels):
-    """Apply one decoded snapshot or delta (DECODED) to the instrument's book; a BOOK_* outcome of ``venue.tables``."""
-    book = table(address_of(books, instrument), ROWS, DEPTH)
-    if decoded[t.DC_IS_SNAPSHOT]:
-        return apply_snapshot(book, decoded[t.DC_VENUE_SEQ], levels, decoded[t.DC_LEVELS])
-    return apply_delta(book, decoded[t.DC_PREV_SEQ], decoded[t.DC_VENUE_SEQ], levels, decoded[t.DC_LEVELS])
 
 
 @kernel
@@ -201,6 +194,19 @@ def status(books, instrument):
 def dropped(books, instrument):
     """Levels that found no room so far."""
     return table(address_of(books, instrument), ROWS, DEPTH)[META, DROPPED]
+
+
+@kernel
+def one_sided(books, instrument):
+    """1 when bids or asks are missing."""
+    meta = table(address_of(books, instrument), ROWS, DEPTH)[META]
+    return 1 if meta[COUNT_BIDS] == 0 or meta[COUNT_ASKS] == 0 else 0
+
+
+@kernel
+def sequence(books, instrument):
+    """The venue's sequence of the last message applied."""
+    return table(address_of(books, instrument), ROWS, DEPTH)[META, SEQUENCE]
 
 
 @kernel

@@ -14,7 +14,7 @@ from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import counter_add, counter_set, heartbeat, record, status_set
 from fabric.rings import market_publish, seqlock_write
-from feed import book
+from feed import book, join
 from feed import tables as ft
 from venue import frames, purpleflea, session, sockets
 from venue import tables as vt
@@ -44,14 +44,25 @@ def write_state(t, instrument):
 
 
 @kernel
+def refresh_book(t, instrument):
+    """Bring status, sequence and top levels of a state row up to its book."""
+    state = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)[instrument]
+    book.top(t[ft.FD_BOOKS], instrument, state[lay.STATE_LEVELS_WORD :])
+    state[lay.ST_STATUS] = book.status(t[ft.FD_BOOKS], instrument)
+    state[lay.ST_BOOK_SEQ] = book.sequence(t[ft.FD_BOOKS], instrument)
+
+
+@kernel
 def announce(t, kind, now_ns):
-    """Tell the readers that the session went up or down: every book is dirty until its next snapshot."""
+    """Tell the readers that the session went up or down, or (status) that a message was lost: no book may be trusted."""
     event = row(t[ft.FD_RECORD], 16)
     rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
     for i in range(t[ft.FD_INSTRUMENTS]):
         if book.status(t[ft.FD_BOOKS], i) == lay.BOOK_READY:  # an empty book waits for its first snapshot
             book.mark_dirty(t[ft.FD_BOOKS], i)
-        rows[i, lay.ST_STATUS] = book.status(t[ft.FD_BOOKS], i)
+        if kind != lay.MARKET_STATUS:
+            join.clear(t[ft.FD_BOOKS], i)
+        refresh_book(t, i)
         write_state(t, i)
         for word in range(16):
             event[word] = 0
@@ -97,28 +108,22 @@ def sample_levels(t, instrument, index):
 
 @kernel
 def apply_book(t, decoded, stats):
-    """Apply a snapshot or delta; returns the book's status and refreshes the state row."""
+    """Apply a snapshot or delta and what waited for it; refreshes the state row."""
     i = decoded[vt.DC_INSTRUMENT]
+    dropped = book.dropped(t[ft.FD_BOOKS], i)
     levels = table(t[ft.FD_LEVELS], vt.LEVELS_CAPACITY, len(vt.LEVEL))
-    outcome = book.apply(t[ft.FD_BOOKS], i, decoded, levels)
-    rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
-    if outcome == vt.BOOK_STALE:
-        counter_add(stats, lay.FC_BOOK_STALE_DELTA, 1)
-    elif outcome == vt.BOOK_BEFORE_SNAPSHOT:
-        counter_add(stats, lay.FC_BOOK_BEFORE_SNAPSHOT, 1)
-    elif outcome == vt.BOOK_GAP:
-        counter_add(stats, lay.FC_BOOK_GAPS, 1)
-    elif outcome == vt.BOOK_CROSSED:
-        counter_add(stats, lay.FC_BOOK_CROSSED, 1)
-    elif decoded[vt.DC_IS_SNAPSHOT] and decoded[vt.DC_SOURCE_INDEX] < 0:
-        counter_add(stats, lay.FC_BOOK_RESYNCS, 1)
-    if decoded[vt.DC_OVERFLOW] > 0:
-        counter_add(stats, lay.FC_DEPTH_OVERFLOW, decoded[vt.DC_OVERFLOW])
-    state = rows[i]
-    book.top(t[ft.FD_BOOKS], i, state[lay.STATE_LEVELS_WORD :])
-    state[lay.ST_STATUS] = book.status(t[ft.FD_BOOKS], i)
-    state[lay.ST_BOOK_SEQ] = decoded[vt.DC_VENUE_SEQ]
-    return state[lay.ST_STATUS]
+    outcome = join.apply(t[ft.FD_BOOKS], decoded, levels, stats)
+    if outcome == vt.BOOK_APPLIED:
+        if decoded[vt.DC_IS_SNAPSHOT] and decoded[vt.DC_SOURCE_INDEX] < 0:
+            counter_add(stats, lay.FC_BOOK_RESYNCS, 1)
+        if book.one_sided(t[ft.FD_BOOKS], i):
+            counter_add(stats, lay.FC_BOOK_EMPTY, 1)
+    overflow = decoded[vt.DC_OVERFLOW] + book.dropped(t[ft.FD_BOOKS], i) - dropped
+    if overflow > 0:
+        counter_add(stats, lay.FC_DEPTH_OVERFLOW, overflow)
+    if decoded[vt.DC_OFF_GRID] > 0:
+        counter_add(stats, lay.FC_OFF_GRID, decoded[vt.DC_OFF_GRID])
+    refresh_book(t, i)
 
 
 @kernel

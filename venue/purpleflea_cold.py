@@ -87,13 +87,18 @@ def _decimal(value: Any, decimals: int) -> tuple[int, bool]:
     return (-units if sign else units), rest == 0
 
 
-def _steps(value: Any, decimals: int, multiple: int) -> int:
+def _steps_if_whole(value: Any, decimals: int, multiple: int) -> int | None:
     units, exact = _decimal(value, decimals)
     if units < 0:
         raise Refused(t.SCAN_BAD_NUMBER)
-    if not exact or units % multiple:
+    return units // multiple if exact and units % multiple == 0 else None
+
+
+def _steps(value: Any, decimals: int, multiple: int) -> int:
+    steps = _steps_if_whole(value, decimals, multiple)
+    if steps is None:
         raise Refused(t.SCAN_OFF_GRID)
-    return units // multiple
+    return steps
 
 
 def _whole(fields: Fields, name: str, absent: int) -> int:
@@ -143,28 +148,33 @@ def _side(fields: Fields) -> int:
     return layout.SIDE.index(side)
 
 
-def _levels(rows: Any, side: int, grid: Sequence[int], snapshot: bool, room: int) -> tuple[list[Level], int]:
+def _levels(rows: Any, side: int, grid: Sequence[int], snapshot: bool, room: int) -> tuple[list[Level], int, int]:
+    """(levels, left out for want of room, left out as off the grid)."""
     if not isinstance(rows, list) or isinstance(rows, _Pairs):
         raise Refused(t.SCAN_BAD)
     levels: list[Level] = []
+    off_grid = 0
     for row in rows:
         if not isinstance(row, list) or isinstance(row, _Pairs) or not row:
             raise Refused(t.SCAN_BAD)
-        ticks = _steps(row[0], grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
+        ticks = _steps_if_whole(row[0], grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
         if len(row) < 2:
             raise Refused(t.SCAN_BAD)
-        lots = _steps(row[1], grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
+        lots = _steps_if_whole(row[1], grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
         if len(row) > 2:
             raise Refused(t.SCAN_BAD)
+        if ticks is None or lots is None:
+            off_grid += 1
+            continue
         if ticks == 0 or (snapshot and lots == 0):
             raise Refused(t.SCAN_BAD_NUMBER)
         levels.append((side, ticks, lots))
     if len(levels) <= room:
-        return levels, 0
+        return levels, 0, off_grid
     if not snapshot:
         raise Refused(t.SCAN_BAD)  # half a delta is no delta
     levels.sort(key=lambda level: level[1], reverse=side == layout.SIDE_BUY)
-    return levels[:room], len(levels) - room
+    return levels[:room], len(levels) - room, off_grid
 
 
 def _market(fields: Fields, symbols: Sequence[str], grids: Sequence[Sequence[int]], out: list[int]) -> list[Level]:
@@ -211,9 +221,10 @@ def _book(fields: Fields, snapshot: bool, grid: Sequence[int], out: list[int]) -
     levels: list[Level] = []
     for side, name in ((layout.SIDE_BUY, "bids"), (layout.SIDE_SELL, "asks")):
         if name in fields:
-            kept, left_out = _levels(fields[name], side, grid, snapshot, t.LEVELS_CAPACITY // 2)
+            kept, left_out, off_grid = _levels(fields[name], side, grid, snapshot, t.LEVELS_CAPACITY // 2)
             levels += kept
             out[t.DC_OVERFLOW] += left_out
+            out[t.DC_OFF_GRID] += off_grid
         elif snapshot:
             raise Refused(t.SCAN_BAD)
     out[t.DC_LEVELS] = len(levels)

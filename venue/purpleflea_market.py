@@ -81,37 +81,40 @@ def _trading(buf, end, slots, seen):
 
 @kernel
 def _side_levels(buf, i, end, side, grid, snapshot, levels, count):
-    """(status, new count, levels left out) of one ``[["price","size"],...]``, whose grammar is already known good.
+    """(status, new count, levels beyond the room, levels off the grid) of ``[["price","size"],...]`` of good grammar.
 
     A snapshot keeps half the buffer per side: its best levels as long as they come best first, else it is declined.
     """
     room = count + levels.shape[0] // 2
     dropped = 0
+    off_grid = 0
     if buf[i] != 91:
-        return t.SCAN_BAD, count, 0
+        return t.SCAN_BAD, count, 0, 0
     i = skip_space(buf, i + 1, end)
     while buf[i] != 93:
         if buf[i] != 91:
-            return t.SCAN_BAD, count, 0
+            return t.SCAN_BAD, count, 0, 0
         i = skip_space(buf, i + 1, end)
-        status, ticks = parse_steps(buf, i, end, grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
-        if status != t.SCAN_OK:
-            return status, count, 0
+        price_status, ticks = parse_steps(buf, i, end, grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
+        if price_status != t.SCAN_OK and price_status != t.SCAN_OFF_GRID:
+            return price_status, count, 0, 0
         _, i = skip_value(buf, i, end)
         i = skip_space(buf, i, end)
         if buf[i] != 44:
-            return t.SCAN_BAD, count, 0
+            return t.SCAN_BAD, count, 0, 0
         i = skip_space(buf, i + 1, end)
         status, lots = parse_steps(buf, i, end, grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
-        if status != t.SCAN_OK:
-            return status, count, 0
+        if status != t.SCAN_OK and status != t.SCAN_OFF_GRID:
+            return status, count, 0, 0
         _, i = skip_value(buf, i, end)
         i = skip_space(buf, i, end)
         if buf[i] != 93:
-            return t.SCAN_BAD, count, 0
-        if ticks == 0 or (snapshot and lots == 0):
-            return t.SCAN_BAD_NUMBER, count, 0
-        if count < room:
+            return t.SCAN_BAD, count, 0, 0
+        if price_status != t.SCAN_OK or status != t.SCAN_OK:
+            off_grid += 1
+        elif ticks == 0 or (snapshot and lots == 0):
+            return t.SCAN_BAD_NUMBER, count, 0, 0
+        elif count < room:
             levels[count, t.LV_SIDE] = side
             levels[count, t.LV_TICKS] = ticks
             levels[count, t.LV_LOTS] = lots
@@ -119,12 +122,12 @@ def _side_levels(buf, i, end, side, grid, snapshot, levels, count):
         else:
             worst = levels[count - 1, t.LV_TICKS]
             if not snapshot or (ticks > worst if side == layout.SIDE_BUY else ticks < worst):
-                return t.SCAN_DECLINED, count, 0
+                return t.SCAN_DECLINED, count, 0, 0
             dropped += 1
         i = skip_space(buf, i + 1, end)
         if buf[i] == 44:
             i = skip_space(buf, i + 1, end)
-    return t.SCAN_OK, count, dropped
+    return t.SCAN_OK, count, dropped, off_grid
 
 
 @kernel
@@ -138,10 +141,12 @@ def _book(buf, end, slots, seen, grid, snapshot, out, levels):
     for side in (layout.SIDE_BUY, layout.SIDE_SELL):
         field = w.FIELD_BIDS if side == layout.SIDE_BUY else w.FIELD_ASKS
         if seen & (1 << field):
-            status, count, dropped = _side_levels(buf, slots[field], end, side, grid, snapshot, levels, count)
+            at = slots[field]
+            status, count, dropped, off_grid = _side_levels(buf, at, end, side, grid, snapshot, levels, count)
             if status != t.SCAN_OK:
                 return status
             out[t.DC_OVERFLOW] += dropped
+            out[t.DC_OFF_GRID] += off_grid
         elif snapshot:
             return t.SCAN_BAD
     out[t.DC_LEVELS] = count
@@ -155,7 +160,7 @@ def decode_market(buf, start, end, symbols, grids, slots, out, levels):
     ok with kind MARKET_OTHER: an answer or an own-order message, nothing to publish. On any other answer than ok, what
     ``out`` and ``levels`` hold is no message.
     """
-    for k in range(16):
+    for k in range(len(t.DECODED)):
         out[k] = 0
     out[t.DC_INSTRUMENT] = -1
     out[t.DC_SOURCE_INDEX] = -1

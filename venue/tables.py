@@ -26,12 +26,13 @@ EVENT_WORDS = (
 EVENT = words(_here, "EV", EVENT_WORDS)
 
 # What a market message says. kind = layout.MARKET_*; trade_lots is signed by the aggressor; 0 = not said, but
-# instrument -1 = none, source_index -1 = none (a snapshot on request). status: 0 not said, else TRADING.
+# instrument -1 = none, source_index -1 = none (a snapshot on request). status: 0 not said, else TRADING. overflow and
+# off_grid: levels of a book message left out, for want of room and as their price or size is off the grid.
 DECODED = words(
     _here,
     "DC",
     "kind instrument bid_ticks bid_lots ask_ticks ask_lots trade_ticks trade_lots venue_seq prev_seq venue_ns "
-    "source_index levels is_snapshot overflow status",
+    "source_index levels is_snapshot overflow status off_grid",
 )
 TRADING = words(_here, "TRADING", "none trading halted maintenance other")
 LEVEL = words(_here, "LV", "side ticks lots")

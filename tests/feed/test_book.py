@@ -19,25 +19,22 @@ Levels = list[tuple[int, int, int]]
 
 
 class Harness:
-    """One book and the calls on it, through the addresses that the loop uses."""
+    """One book and the calls on it."""
 
     def __init__(self) -> None:
         self.block = book.make_books(1)
         self.levels = np.zeros((t.LEVELS_CAPACITY, len(t.LEVEL)), np.int64)
 
-    def _apply(self, snapshot: bool, previous: int, sequence: int, rows: Levels) -> int:
-        decoded = np.zeros(len(t.DECODED), np.int64)
-        decoded[t.DC_IS_SNAPSHOT], decoded[t.DC_PREV_SEQ] = snapshot, previous
-        decoded[t.DC_VENUE_SEQ], decoded[t.DC_LEVELS] = sequence, len(rows)
+    def _fill(self, rows: Levels) -> int:
         if rows:
             self.levels[: len(rows)] = rows
-        return int(book.apply(self.block.ctypes.data, 0, decoded, self.levels))
+        return len(rows)
 
     def snapshot(self, sequence: int, rows: Levels) -> int:
-        return self._apply(True, 0, sequence, rows)
+        return int(book.apply_snapshot(self.block, sequence, self.levels, self._fill(rows)))
 
     def delta(self, previous: int, sequence: int, rows: Levels) -> int:
-        return self._apply(False, previous, sequence, rows)
+        return int(book.apply_delta(self.block, previous, sequence, self.levels, self._fill(rows)))
 
     @property
     def status(self) -> int:
@@ -111,14 +108,15 @@ def test_touching_sides_are_crossed_and_dirty(ready: Harness) -> None:
 
 @pytest.mark.parametrize("bad", [(2, 99, 1), (BUY, 0, 1), (BUY, -5, 1), (SELL, 101, -1)])
 def test_message_with_one_bad_level_is_refused_whole(ready: Harness, bad: tuple[int, int, int]) -> None:
-    before = ready.top()
+    before = ready.block[1:].copy()
     assert ready.delta(100, 101, [(BUY, 98, 0), bad]) == t.BOOK_REFUSED
-    assert ready.top() == before
+    assert (ready.block[1:] == before).all()
     assert ready.status == layout.BOOK_DIRTY
 
 
-def test_marked_dirty_book_waits_for_a_snapshot(ready: Harness) -> None:
+def test_marked_dirty_book_has_no_top_and_waits_for_a_snapshot(ready: Harness) -> None:
     book.mark_dirty(ready.block.ctypes.data, 0)
+    assert ready.top() == []
     assert ready.delta(100, 101, []) == t.BOOK_BEFORE_SNAPSHOT
 
 
@@ -138,9 +136,7 @@ def test_level_beyond_the_depth_drops_the_worst_and_is_counted() -> None:
 def test_books_of_two_instruments_do_not_touch_each_other() -> None:
     block = book.make_books(2)
     levels = np.array([[BUY, 99, 5]], np.int64)
-    decoded = np.zeros(len(t.DECODED), np.int64)
-    decoded[t.DC_IS_SNAPSHOT], decoded[t.DC_VENUE_SEQ], decoded[t.DC_LEVELS] = 1, 7, 1
-    book.apply(block.ctypes.data, 1, decoded, levels)
+    book.apply_snapshot(block[book.ROWS :], 7, levels, 1)
     assert book.status(block.ctypes.data, 0) == layout.BOOK_EMPTY
     assert book.status(block.ctypes.data, 1) == layout.BOOK_READY
     assert not block[: book.ROWS].any()

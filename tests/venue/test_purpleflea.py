@@ -121,6 +121,21 @@ def test_books_fill_the_levels() -> None:
     assert levels == [(0, 6399999, 0)]
 
 
+@pytest.mark.parametrize("message", [SNAPSHOT, DELTA])
+@pytest.mark.parametrize("odd", [["63999.999", "1"], ["63999.98", "0.000001"], ["0.001", "0.000001"]])
+def test_level_off_the_grid_is_left_out_and_counted(message: dict[str, Any], odd: list[str]) -> None:
+    payload = json.dumps(message | {"bids": [["63999.97", "1"], odd, ["63999.96", "2"]]}).encode()
+    status, out, levels = market(payload)
+    assert (status, out[t.DC_OFF_GRID]) == (t.SCAN_OK, 1)
+    assert levels[:2] == [(0, 6399997, 100000), (0, 6399996, 200000)]
+    agree(payload)
+
+
+@pytest.mark.parametrize("bad", [["63999.999", "x"], ["63999.999", "-1"], ["63999.999"], ["63999.999", "1", "1"]])
+def test_level_off_the_grid_hides_no_worse_fault(bad: list[str]) -> None:
+    assert agree(json.dumps(DELTA | {"bids": [bad]}).encode())[0] in (t.SCAN_BAD, t.SCAN_BAD_NUMBER)
+
+
 def test_fill_becomes_an_event() -> None:
     status, event = private(json.dumps(FILL).encode())
     assert status == t.SCAN_OK

@@ -69,7 +69,8 @@ def paths(name: str) -> Paths:
     state = pathlib.Path(os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state") / "pulex"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     run = pathlib.Path(runtime) / "pulex" if runtime else state / "run"
-    return Paths(run / name, state / name, SHM / f"pulex-{os.getuid()}-{name}")
+    where = f"{hash63(str(run / name).encode()):016x}"[-8:]  # two homes of one user do not share memory
+    return Paths(run / name, state / name, SHM / f"pulex-{os.getuid()}-{name}-{where}")
 
 
 def lock(where: Paths) -> int:

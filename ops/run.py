@@ -32,6 +32,7 @@ from ops.placement import place, read_host
 from ops.supervisor import TICK_S, StartError, Supervisor, remove_segments
 
 STATUS_EVERY_S = 5.0
+WARM = ["-m", "engine.warm"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +174,7 @@ def warm(prepared: Prepared, supervisor: Supervisor, screen: Screen) -> None:
     with log.open("w") as output, bar:
         task = bar.add_task("", total=None, kernel="")
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.warm", str(prepared.where.run_dir)],
+            [sys.executable, *WARM, str(prepared.where.run_dir)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT,
             start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
@@ -199,17 +200,18 @@ def _lines(process: subprocess.Popen[bytes], supervisor: Supervisor) -> Iterator
     """Its output line by line; meanwhile the supervisor beats, and a wish to stop ends the process at once."""
     assert process.stdout
     pending = b""
-    while True:
-        readable, _, _ = select.select([process.stdout], [], [], TICK_S)
-        supervisor.beat()
-        if supervisor.stop_asked.is_set():
-            process.terminate()
-        if readable:
-            data = os.read(process.stdout.fileno(), 65536)
-            *lines, pending = (pending + data).split(b"\n")
-            yield from (line.decode("utf-8", "replace") for line in lines)
-            if not data:
-                return
+    with process.stdout as output:
+        while True:
+            readable, _, _ = select.select([output], [], [], TICK_S)
+            supervisor.beat()
+            if supervisor.stop_asked.is_set():
+                process.terminate()
+            if readable:
+                data = os.read(output.fileno(), 65536)
+                *lines, pending = (pending + data).split(b"\n")
+                yield from (line.decode("utf-8", "replace") for line in lines)
+                if not data:
+                    return
 
 
 def watch(options: Options, supervisor: Supervisor, screen: Screen) -> None:

@@ -335,8 +335,9 @@ class Supervisor:
             time.sleep(0.01)
 
     def stop_all(self) -> None:
-        """Whatever still lives ends now; then the segments go."""
-        self._end("venue", "feed", "signal", "execution", "journal", "watchdog")
+        """Whatever still lives ends now; the venue last, so that a watchdog can still prove its end."""
+        self._end("feed", "signal", "execution", "journal", "watchdog")
+        self._end("venue")
         self.where.children.unlink(missing_ok=True)
         self.stats.status(state=layout.PROCESS_STOPPED)
 

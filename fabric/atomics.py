@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """Loads and stores that the compiler may neither cache, split nor reorder, and typed views of raw addresses.
 
 Every word of shared memory is reached through these: a plain array read in a spin loop is hoisted by LLVM and hangs

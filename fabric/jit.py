@@ -77,7 +77,7 @@ def source_stamp(path: pathlib.Path) -> str:
         file = todo.pop()
         if file not in seen:
             seen.add(file)
-            todo.extend(_imports(file) if file.is_relative_to(ROOT) else ())
+            todo.extend(_imports(file))
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} ".encode())
     for file in sorted(seen):
         digest.update(str(file.name).encode() + b"\0" + file.read_bytes())
@@ -86,9 +86,12 @@ def source_stamp(path: pathlib.Path) -> str:
 
 def kernel(function: F) -> F:
     """Compile a hot function: no reference counts, no exceptions, no GIL, cached by its whole source closure."""
-    dispatcher = numba.njit(**HOT)(function)
-    cache_file = dispatcher._cache._cache_file
-    cache_file._source_stamp = source_stamp(pathlib.Path(function.__code__.co_filename))
+    try:
+        dispatcher = numba.njit(**HOT)(function)
+    except RuntimeError:  # numba finds no directory that it can write
+        dispatcher = numba.njit(**HOT | {"cache": False})(function)
+    else:
+        dispatcher._cache._cache_file._source_stamp = source_stamp(pathlib.Path(function.__code__.co_filename))
     DISPATCHERS.append(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
 

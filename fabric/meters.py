@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 """Counters and histograms inside compiled loops: one writer, plain load and store, no lock prefix, no reset.
 
 Histogram buckets are HdrHistogram's: log-linear, two significant digits, 1 ns to 60 s, larger values in the last bucket.

@@ -57,7 +57,7 @@ class Segment:
         self._map = mmap.mmap(fd, size, mmap.MAP_SHARED, protection)
         self._bytes = np.frombuffer(self._map, np.uint8)
         self.address: int = self._bytes.ctypes.data
-        self.words = memoryview(self._map).cast("q")
+        self.words = memoryview(self._map)[: size // layout.WORD * layout.WORD].cast("q")
 
     @property
     def generation(self) -> int:
@@ -82,7 +82,7 @@ class Segment:
 
     def owner_alive(self) -> bool:
         """The writer still holds its lock. Exact: the kernel drops it on death, and keeps it for a stopped process."""
-        fd = os.open(self.path, os.O_RDONLY)
+        fd = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY)  # by inode: a newer generation has taken the name away
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -97,9 +97,7 @@ class Segment:
         self.path.unlink(missing_ok=True)
 
     @classmethod
-    def create(
-        cls, shm_dir: str | pathlib.Path, name: str, role: str, config_hash: int = 0, code_hash: int = 0
-    ) -> Segment:
+    def create(cls, shm_dir: str | pathlib.Path, name: str, role: str, config_hash: int = 0, code_hash: int = 0) -> Segment:
         """A new generation of ``name``, ready to be written. Raises SegmentError."""
         directory = pathlib.Path(shm_dir)
         size = layout.SIZE_OF_KIND[_kind(name)]
@@ -108,9 +106,7 @@ class Segment:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SegmentError(
-                f"cannot create {path}: {error.strerror}; check that {directory} exists and is yours"
-            ) from None
+            raise SegmentError(f"cannot create {path}: {error.strerror}; check that {directory} exists and is yours") from None
         try:
             os.posix_fallocate(fd, 0, size)
         except OSError as error:
@@ -187,9 +183,7 @@ class Segment:
             ("boot", words[layout.H_BOOT_ID], boot_id()),
         ):
             if found != wanted:
-                raise SegmentError(
-                    f"{self.path}: {what} is {found}, not {wanted}; restart all of Pulex from one version"
-                )
+                raise SegmentError(f"{self.path}: {what} is {found}, not {wanted}; restart all of Pulex from one version")
 
 
 def generations(directory: pathlib.Path, name: str) -> list[int]:

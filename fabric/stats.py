@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import threading
 import time
 
 import numpy as np
@@ -67,6 +68,7 @@ class StatsWriter:
             self._label(raw, layout.COUNTERS_MAX + index, label)
         self._raw = raw
         self._errors: dict[str, int] = {}
+        self._error_lock = threading.Lock()
         self.status(pid=os.getpid(), state=layout.PROCESS_STARTING, started_ns=time.monotonic_ns())
 
     @staticmethod
@@ -102,20 +104,23 @@ class StatsWriter:
         self.segment.beat()
 
     def error(self, text: str) -> None:
-        """Log a distinct error: a repeat raises its count, so a storm cannot fill the log. Never pass a secret."""
-        slot = self._errors.get(text)
-        if slot is None:
-            slot = min(len(self._errors), layout.ERRORS_MAX - 1)
-            self._errors[text] = slot
-        start = layout.ERRORS_OFFSET + slot * layout.ERROR_BYTES
-        words, word = self.segment.words, start // layout.WORD
-        encoded = text.encode()[: layout.ERROR_BYTES - _TEXT_OFFSET]
+        """Log a distinct error: a repeat raises its count, and the last record counts all that no longer fit.
+
+        So a storm can fill neither the log nor the memory. Any thread may call it. Never pass a secret.
+        """
         now = time.monotonic_ns()
-        if not words[word]:
-            words[word + 1] = now
-        self._raw[start + _TEXT_OFFSET : start + _TEXT_OFFSET + len(encoded)] = encoded
-        words[word + 2], words[word + 3] = now, len(encoded)
-        words[word] += 1
+        encoded = text.encode(errors="replace")[: layout.ERROR_BYTES - _TEXT_OFFSET]
+        with self._error_lock:
+            slot = self._errors.get(text, len(self._errors))
+            if slot < layout.ERRORS_MAX - 1:
+                self._errors[text] = slot
+            start = layout.ERRORS_OFFSET + slot * layout.ERROR_BYTES
+            words, word = self.segment.words, start // layout.WORD
+            if not words[word]:
+                words[word + 1] = now
+            self._raw[start + _TEXT_OFFSET : start + _TEXT_OFFSET + len(encoded)] = encoded
+            words[word + 2], words[word + 3] = now, len(encoded)
+            words[word] += 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +178,6 @@ class StatsReader:
             count, first, last, length = (int(v) for v in self._words[start // 8 : start // 8 + 4])
             if count:
                 length = min(max(length, 0), layout.ERROR_BYTES - _TEXT_OFFSET)
-                text = bytes(
-                    memoryview(self.segment.words).cast("B")[start + _TEXT_OFFSET : start + _TEXT_OFFSET + length]
-                )
+                text = bytes(memoryview(self.segment.words).cast("B")[start + _TEXT_OFFSET : start + _TEXT_OFFSET + length])
                 found.append(LoggedError(count, first, last, text.decode("utf-8", "replace")))
         return found

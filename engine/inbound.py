@@ -50,6 +50,10 @@ def take_remaps(w, n, c, now_ns):
     if w[wi.WI_NEW_SIGNAL] != w[wi.WI_SIGNAL]:
         w[wi.WI_SIGNAL] = w[wi.WI_NEW_SIGNAL]
         n[wi.WN_SIGNAL_NEXT] = 1
+        seen = w[wi.WI_EXEC] + lay.EXEC_SIGNAL_CURSOR_OFFSET
+        store_release(seen, 0)
+        # the count first, then whose: pairs with the signal process's load of the generation before the count
+        store_release(seen + 8, load_relaxed(w[wi.WI_SIGNAL] + lay.H_GENERATION * 8))
     w[wi.WI_JOURNAL] = w[wi.WI_NEW_JOURNAL]
     if w[wi.WI_NEW_EPOCH] != c.scalars[et.K_EPOCH]:
         w[wi.WI_LEASE] = w[wi.WI_NEW_LEASE]

@@ -277,6 +277,10 @@ class Execution:
 
     def run(self) -> int:
         self._map_segments()
+        if self.stop.control is None:
+            print("execution: there is no control page; start it through `pulex run`", flush=True)
+            return 1
+        self.memory.table[0, wi.WI_CONTROL] = self.stop.control.address + layout.CONTROL_OFFSET
         thread = threading.Thread(target=self._loop_thread, name="exec-loop", daemon=True)
         thread.start()
         self.stats.status(state=layout.PROCESS_RUNNING, cache_misses=jit.cache_misses())

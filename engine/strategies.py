@@ -44,6 +44,15 @@ def owner_may_quote(c, owner, now_ns):
 
 
 @kernel
+def smallest_lots(t, price_ticks):
+    """Lots that satisfy both the minimum size and, at this price less a margin of 1 %, the minimum notional."""
+    unit = price_ticks * t[risk.IN_MULT] // 100 * 99
+    if unit <= 0:
+        return t[risk.IN_MIN_LOTS]
+    return max(t[risk.IN_MIN_LOTS], (t[risk.IN_MIN_NOTIONAL_E8] + unit - 1) // unit)
+
+
+@kernel
 def fill_view(c, strategy, instrument, now_ns):
     """Write the view row; a refusal reason that is there stays for this call."""
     v = c.strategy_memory[strategy * layout.INSTRUMENTS_MAX + instrument]
@@ -61,7 +70,7 @@ def fill_view(c, strategy, instrument, now_ns):
     v[tables.SV_CAP_LOTS] = account.cap_lots(c.account, b[risk.BK_MARK_X2_TICKS], t[risk.IN_MULT], c.limits)
     v[tables.SV_WORKING_BUY_LOTS] = p[risk.PO_WORKING_BUY_LOTS]
     v[tables.SV_WORKING_SELL_LOTS] = p[risk.PO_WORKING_SELL_LOTS]
-    v[tables.SV_MIN_LOTS] = t[risk.IN_MIN_LOTS]
+    v[tables.SV_MIN_LOTS] = smallest_lots(t, b[risk.BK_BID_TICKS])
     v[tables.SV_MAX_LOTS] = t[risk.IN_MAX_LOTS]
     v[tables.SV_MULT] = t[risk.IN_MULT]
     v[tables.SV_MAKER_FEE_PPM] = t[risk.IN_MAKER_FEE_PPM]

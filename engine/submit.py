@@ -112,11 +112,11 @@ def submit(c, now_ns, queue_allowed):
         return QUEUED if enqueue(c, now_ns) != 0 else refuse(c, layout.REASON_RATE_QUEUE_FULL)
     if action > layout.ACTION_REDUCE:
         return refuse(c, c.outputs[risk.OUT_REASON])
+    gate.sent(q, c.account, c.owners, c.rate, now_ns)  # as asked for: a repeat is recognised before what became of it
     q[risk.OI_TYPE] = c.outputs[risk.OUT_TYPE]
     q[risk.OI_PRICE_TICKS] = c.outputs[risk.OUT_PRICE_TICKS]
     q[risk.OI_LOTS] = c.outputs[risk.OUT_LOTS]
     orders.open_order(c, row, q, signal_id_of(c, q), now_ns)
-    gate.sent(q, c.account, c.owners, c.rate, now_ns)
     emit(c, tables.COMMAND_PLACE, row, layout.REASON_NONE)
     order_record(c, layout.JOURNAL_INTENT, row, layout.REASON_NONE, 0, now_ns)
     return row

@@ -14,31 +14,37 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from engine.process import ExecutionMemory, load_strategies
-from fabric import jit, rings
+from fabric import jit, layout, rings
 from fabric.child import load_config
 from fabric.segment import Segment
 from fabric.stats import StatsWriter
 from feed.process import FeedMemory
 
 
-def steps(config: dict[str, Any], shm_dir: str) -> list[tuple[str, Callable[[], object]]]:
-    """(name, work), in order of dependence: small kernels are part of the loops and come with them."""
+Step = tuple[str, Callable[[], object]]
+
+
+def steps(config: dict[str, Any], shm_dir: str) -> tuple[list[Step], list[object]]:
+    """(name, work) in order of dependence, and what must stay mapped meanwhile. Small kernels come with the loops."""
     execution = Segment.create(shm_dir, "exec", "execution")
     market = Segment.create(shm_dir, "market", "feed")
     stats = StatsWriter(shm_dir, "execution")
     memory = ExecutionMemory(config, execution.address, stats.segment.address)
     feed = FeedMemory(config["instruments"], market.address, stats.segment.address, "yield", 0)
-    import numpy as np
-
-    batch = np.zeros((4, 16), np.int64)
-    base = execution.address
-    return [
-        ("rings", lambda: (rings.lossless_drain(base, base, 16, 1, batch), rings.lossless_done(base + 8192, 0))),
+    batch = np.zeros((4, len(layout.JOURNAL_RECORD)), np.int64)
+    cursor = execution.address + layout.EXEC_JOURNAL_CURSOR_OFFSET
+    ring = execution.address + layout.JOURNAL_RING_OFFSET
+    todo: list[Step] = [
+        ("rings", lambda: rings.lossless_drain(cursor, ring, layout.JOURNAL_SLOTS, 1, batch)),
         ("strategies", lambda: load_strategies(config, memory)),
         ("feed loop", lambda: feed.run(1)),
         ("execution loop", lambda: memory.run(1)),
+        ("journal", lambda: rings.lossless_done(cursor, 0)),
     ]
+    return todo, [execution, market, stats, memory, feed]
 
 
 def main(run_dir: str, check: bool) -> int:
@@ -47,11 +53,12 @@ def main(run_dir: str, check: bool) -> int:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "warm.lock").open("w") as lock, tempfile.TemporaryDirectory(dir="/dev/shm") as shm_dir:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        todo = steps(config, shm_dir)
+        todo, mapped = steps(config, shm_dir)
         for number, (name, work) in enumerate(todo, 1):
             started = time.monotonic()
             work()
             print(f"warm {number}/{len(todo)} {name} {time.monotonic() - started:.2f}", flush=True)
+        del mapped
     misses = jit.cache_misses()
     print(f"warm done, {misses} compiled, {os.getpid()}", flush=True)
     return 1 if check and misses else 0

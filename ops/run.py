@@ -7,6 +7,7 @@ RUN_DIR/logs/supervisor.log. First Ctrl-C or SIGTERM ends the run in order, the 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
 import select
@@ -29,7 +30,7 @@ from ops.config import Config, ConfigError
 from ops.figures import snapshot
 from ops.instance import InstanceError, Paths
 from ops.placement import place, read_host
-from ops.supervisor import TICK_S, StartError, Supervisor, remove_segments
+from ops.supervisor import RESUME, TICK_S, StartError, Supervisor, remove_segments
 
 STATUS_EVERY_S = 5.0
 WARM = ["-m", "engine.warm"]
@@ -257,10 +258,13 @@ def finish(
         kill = supervisor.wait_for_kill()
     else:
         kill = {}
-        if not supervisor.stop_trading() and supervisor.epoch and code == exits.OK:
-            code = exits.HALTED if supervisor.kill_asked.is_set() else exits.UNCLEAN
+        if not supervisor.stop_trading() and supervisor.epoch:
+            code = code or exits.UNCLEAN
     figures = snapshot(supervisor.pages, config)
     clean = supervisor.stop_house()
+    if code in (exits.OK, exits.UNCLEAN) and (why := latched(where)):
+        screen.say(f"KILLED while stopping: {why}; the next start needs: {RESUME}")
+        code = exits.HALTED
     ledger = paper.ledger(config) if config["mode"] == "paper" else None
     if code == exits.OK and not (clean and (ledger is None or paper.open_orders(ledger) == 0)):
         code = exits.UNCLEAN
@@ -272,3 +276,13 @@ def finish(
         summary.write(options.json, final)
     remove_segments(where.shm_dir)
     return code
+
+
+def latched(where: Paths) -> str:
+    """Why the next start will wait for an operator; empty when it will not."""
+    try:
+        return str(json.loads((where.state_dir / "latch.json").read_text()).get("reason") or "no reason given")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError):
+        return "the latch is damaged"

@@ -1,0 +1,346 @@
+"""Segments: who may attach, what survives a restart, what is removed, and a full tmpfs as an error in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from fabric import layout, segment
+from fabric.segment import Segment, SegmentError, boot_id, generations, process_start, remove_dead
+
+ROOT = pathlib.Path(layout.__file__).resolve().parent.parent
+
+
+def control(directory: pathlib.Path) -> Segment:
+    return Segment.create(directory, "control", "supervisor", config_hash=11, code_hash=22)
+
+
+def die(writer: Segment) -> None:
+    """What the kernel does with the lock of a dead writer."""
+    fcntl.flock(writer.fd, fcntl.LOCK_UN)
+
+
+def test_a_reader_sees_what_the_writer_stores(tmp_path: pathlib.Path) -> None:
+    writer = control(tmp_path)
+    reader = Segment.attach(tmp_path, "control")
+    assert reader.size == layout.CONTROL_BYTES
+    writer.set_word(layout.CONTROL_OFFSET, 42)
+    assert reader.word(layout.CONTROL_OFFSET) == 42
+
+
+def test_a_segment_describes_itself(tmp_path: pathlib.Path) -> None:
+    words = control(tmp_path).words
+    assert words[layout.H_OWNER_PID] == os.getpid()
+    assert words[layout.H_OWNER_START] == process_start(os.getpid()) > 0
+    assert words[layout.H_ROLE] == layout.ROLE_SUPERVISOR
+    assert (words[layout.H_CONFIG_HASH], words[layout.H_CODE_HASH]) == (11, 22)
+    assert words[layout.H_BOOT_ID] == boot_id() > 0
+    assert words[layout.H_CREATED_NS] > 0
+
+
+def test_a_reader_cannot_write(tmp_path: pathlib.Path) -> None:
+    control(tmp_path)
+    reader = Segment.attach(tmp_path, "control")
+    with pytest.raises(TypeError):
+        reader.set_word(layout.CONTROL_OFFSET, 1)
+    assert not reader._bytes.flags.writeable
+
+
+def test_a_segment_is_for_its_user_alone_whatever_the_umask(tmp_path: pathlib.Path) -> None:
+    before = os.umask(0)
+    try:
+        writer = control(tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(writer.path.stat().st_mode) == 0o600
+
+
+def test_space_is_reserved_when_the_segment_is_made(tmp_path: pathlib.Path) -> None:
+    writer = control(tmp_path)
+    assert writer.path.stat().st_blocks * 512 >= layout.CONTROL_BYTES
+
+
+def test_a_heartbeat_that_never_was_has_no_age(tmp_path: pathlib.Path) -> None:
+    writer = control(tmp_path)
+    reader = Segment.attach(tmp_path, "control")
+    assert reader.heartbeat_age_ns() is None
+    writer.beat()
+    age = reader.heartbeat_age_ns()
+    assert age is not None
+    assert 0 <= age < 10_000_000_000
+
+
+# --- Attach ------------------------------------------------------------------------------------------------------------
+HEADER_STEPS = {
+    "magic": (layout.H_MAGIC, layout.MAGIC ^ 1),
+    "state": (layout.H_STATE, layout.SEGMENT_STATE_BUILDING),
+    "major version": (layout.H_VERSION, (layout.VERSION_MAJOR + 1) << 16),
+    "kind": (layout.H_KIND, layout.SEGMENT_JOURNAL),
+    "schema hash": (layout.H_SCHEMA_HASH, layout.schema_hash() ^ 1),
+    "length": (layout.H_TOTAL_BYTES, layout.CONTROL_BYTES - 8),
+    "boot": (layout.H_BOOT_ID, boot_id() ^ 1),
+}
+
+
+def refusal(directory: pathlib.Path) -> str:
+    with pytest.raises(SegmentError) as caught:
+        Segment.attach(directory, "control")
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_refused_attach_keeps_no_descriptor(tmp_path: pathlib.Path) -> None:
+    control(tmp_path).words[layout.H_MAGIC] = 0
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with contextlib.suppress(SegmentError):
+            Segment.attach(tmp_path, "control")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("what", HEADER_STEPS)
+def test_a_wrong_header_word_is_refused_with_its_name_and_both_numbers(tmp_path: pathlib.Path, what: str) -> None:
+    writer = control(tmp_path)
+    word, wrong = HEADER_STEPS[what]
+    right = writer.words[word]
+    writer.words[word] = wrong
+    shift = 16 if what == "major version" else 0
+    assert f": {what} is {wrong >> shift}, not {right >> shift}; restart all of Pulex" in refusal(tmp_path)
+    writer.words[word] = right
+    Segment.attach(tmp_path, "control")
+
+
+def test_a_newer_minor_version_is_read(tmp_path: pathlib.Path) -> None:
+    control(tmp_path).words[layout.H_VERSION] = layout.VERSION + 1
+    Segment.attach(tmp_path, "control")
+
+
+def test_a_zeroed_file_is_not_ready(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "control.1").write_bytes(bytes(layout.CONTROL_BYTES))
+    (tmp_path / "control").symlink_to("control.1")
+    assert f"magic is 0, not {layout.MAGIC}" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 1, layout.BODY_OFFSET - 1])
+def test_a_file_shorter_than_a_header_is_refused_with_its_size(tmp_path: pathlib.Path, size: int) -> None:
+    os.truncate(control(tmp_path).path, size)
+    assert f"{size} bytes is less than a header ({layout.BODY_OFFSET})" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("size", [layout.BODY_OFFSET, layout.CONTROL_BYTES - 3, layout.CONTROL_BYTES + 8])
+def test_a_file_cut_short_or_grown_is_refused_with_both_lengths(tmp_path: pathlib.Path, size: int) -> None:
+    os.truncate(control(tmp_path).path, size)
+    assert f"file length is {size}, not {layout.CONTROL_BYTES}" in refusal(tmp_path)
+
+
+def test_a_segment_that_is_not_there_has_no_writer_yet(tmp_path: pathlib.Path) -> None:
+    assert "its writer has not started" in refusal(tmp_path)
+    (tmp_path / "control").symlink_to("control.7")
+    assert "its writer has not started" in refusal(tmp_path)
+
+
+def test_every_step_of_the_ladder_has_its_own_text(tmp_path: pathlib.Path) -> None:
+    texts = {refusal(tmp_path)}
+    writer = control(tmp_path)
+    for word, wrong in HEADER_STEPS.values():
+        right, writer.words[word] = writer.words[word], wrong
+        texts.add(refusal(tmp_path))
+        writer.words[word] = right
+    for size in (layout.BODY_OFFSET, 0):
+        os.truncate(writer.path, size)
+        texts.add(refusal(tmp_path))
+    assert len(texts) == 1 + len(HEADER_STEPS) + 2
+
+
+# --- Generations -------------------------------------------------------------------------------------------------------
+def test_a_restart_makes_a_new_inode_and_moves_the_link(tmp_path: pathlib.Path) -> None:
+    first = control(tmp_path)
+    old_reader = Segment.attach(tmp_path, "control")
+    second = control(tmp_path)
+    assert (first.generation, second.generation) == (1, 2)
+    assert os.fstat(first.fd).st_ino != os.fstat(second.fd).st_ino
+    assert (tmp_path / "control").resolve() == second.path
+    first.set_word(layout.CONTROL_OFFSET, 99)  # a stopped writer wakes up
+    assert Segment.attach(tmp_path, "control").word(layout.CONTROL_OFFSET) == 0
+    assert old_reader.word(layout.CONTROL_OFFSET) == 99
+
+
+def test_readers_stay_with_the_older_generation_until_the_new_one_is_ready(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "_publish", lambda *_: None)
+        unready = control(tmp_path)
+    assert unready.words[layout.H_MAGIC] == 0
+    assert Segment.attach(tmp_path, "control").generation == 1
+
+
+def test_the_magic_is_stored_after_everything_else(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores: list[int] = []
+
+    class Words:
+        def __setitem__(self, index: int, value: int) -> None:
+            stores.append(index)
+
+    class Recorded(Segment):
+        def __init__(self, path: pathlib.Path, fd: int, size: int, writable: bool) -> None:
+            super().__init__(path, fd, size, writable)
+            self.words = Words()  # type: ignore[assignment]
+
+    Recorded.create(tmp_path, "control", "supervisor")
+    assert stores[-1] == layout.H_MAGIC
+    assert layout.H_MAGIC not in stores[:-1]
+    assert {layout.H_VERSION, layout.H_STATE, layout.H_SCHEMA_HASH, layout.H_TOTAL_BYTES} < set(stores)
+
+
+def test_a_live_writers_older_generation_stays(tmp_path: pathlib.Path) -> None:
+    first = control(tmp_path)
+    second = control(tmp_path)
+    assert generations(tmp_path, "control") == [1, 2]
+    assert first.owner_alive()
+    assert second.owner_alive()
+
+
+def test_a_dead_writers_older_generation_is_removed_by_its_successor(tmp_path: pathlib.Path) -> None:
+    die(control(tmp_path))
+    control(tmp_path)
+    assert generations(tmp_path, "control") == [2]
+
+
+def test_a_reader_learns_of_the_writers_death_even_when_the_file_is_gone(tmp_path: pathlib.Path) -> None:
+    writer = control(tmp_path)
+    reader = Segment.attach(tmp_path, "control")
+    assert reader.owner_alive()
+    die(writer)
+    control(tmp_path)
+    assert not writer.path.exists()
+    assert not reader.owner_alive()
+
+
+def test_asking_the_writer_itself_keeps_its_lock(tmp_path: pathlib.Path) -> None:
+    writer = control(tmp_path)
+    assert writer.owner_alive()
+    assert Segment.attach(tmp_path, "control").owner_alive()
+
+
+def test_names_with_a_common_beginning_have_their_own_generations(tmp_path: pathlib.Path) -> None:
+    Segment.create(tmp_path, "stats-feed", "feed")
+    Segment.create(tmp_path, "stats-execution", "execution")
+    assert generations(tmp_path, "stats-feed") == generations(tmp_path, "stats-execution") == [1]
+
+
+def test_remove_dead_takes_dead_writers_files_and_their_links_and_nothing_else(tmp_path: pathlib.Path) -> None:
+    alive = control(tmp_path)
+    die(Segment.create(tmp_path, "journal", "journal"))
+    (tmp_path / "notes.txt").write_text("not a segment")
+    assert remove_dead(tmp_path) == ["journal.1"]
+    assert {path.name for path in tmp_path.iterdir()} == {"control", alive.path.name, "notes.txt"}
+    assert remove_dead(tmp_path / "absent") == []
+
+
+WRITER = """
+import sys, time
+from fabric.segment import Segment
+writer = Segment.create(sys.argv[1], "control", "supervisor")
+print(writer.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_process(tmp_path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == str(tmp_path / "control.1")
+        yield process
+        process.kill()
+
+
+def test_a_stopped_writer_is_alive_and_a_killed_one_dead(tmp_path: pathlib.Path, other_process: subprocess.Popen[str]) -> None:
+    reader = Segment.attach(tmp_path, "control")
+    assert reader.words[layout.H_OWNER_PID] == other_process.pid
+    assert reader.words[layout.H_OWNER_START] == process_start(other_process.pid)
+    os.kill(other_process.pid, signal.SIGSTOP)
+    assert reader.owner_alive()
+    assert remove_dead(tmp_path) == []
+    other_process.kill()
+    other_process.wait()
+    assert not reader.owner_alive()
+    assert process_start(other_process.pid) == 0
+    assert remove_dead(tmp_path) == ["control.1"]
+    assert not os.path.lexists(tmp_path / "control")
+
+
+# --- Refusals at the start -----------------------------------------------------------------------------------------------
+def creation_error(directory: pathlib.Path) -> str:
+    with pytest.raises(SegmentError) as caught:
+        control(directory)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "text"), [(errno.ENOSPC, "is full: control needs 8 KiB"), (errno.EIO, "cannot reserve 8192")])
+def test_no_space_is_one_line_and_leaves_no_file(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, code: int, text: str
+) -> None:
+    def refuse(fd: int, offset: int, size: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    open_files = len(os.listdir("/proc/self/fd"))
+    assert text in creation_error(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_a_directory_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:
+    assert "check that" in creation_error(tmp_path / "absent")
+
+
+def test_two_writers_of_one_generation_do_not_share_a_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    winner = control(tmp_path)
+    monkeypatch.setattr(segment, "newest_generation", lambda *_: 0)  # as the loser of the race saw it
+    assert "File exists" in creation_error(tmp_path)
+    assert Segment.attach(tmp_path, "control").words[layout.H_CREATED_NS] == winner.words[layout.H_CREATED_NS]
+
+
+FULL = """
+import pathlib, sys
+from fabric.segment import Segment, SegmentError
+try:
+    Segment.create(sys.argv[1], "market", "feed")
+except SegmentError as error:
+    print(error)
+print(len(list(pathlib.Path(sys.argv[1]).iterdir())))
+"""
+
+
+def test_a_tmpfs_that_is_really_too_small_is_one_line(tmp_path: pathlib.Path) -> None:
+    """In a mount namespace of its own; needs root."""
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("needs root and unshare to mount a tmpfs of 64 KiB")
+    mount = f"mount -t tmpfs -o size=64k none {tmp_path}"
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("this host does not let root mount a tmpfs in a mount namespace")
+    shell = f'{mount} && exec "$0" -c "$1" {tmp_path}'
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", shell, sys.executable, FULL], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    error, left = result.stdout.splitlines()
+    assert error == f"{tmp_path} is full: market needs {layout.MARKET_BYTES >> 10} KiB; free space there or mount it larger"
+    assert left == "0"

@@ -17,7 +17,6 @@ from fabric.atomics import cpu_pause, load_acquire, load_relaxed, row, table
 from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
 from fabric.meters import heartbeat, record, status_set
-from feed.tables import IDLE_SPIN, IDLE_YIELD
 from venue import sockets
 from venue import tables as vt
 
@@ -138,9 +137,9 @@ def exec_loop(wiring_address, passes_max):
         work = exec_pass(w, n, c)
         done += 1
         if work == 0:
-            if n[wi.WN_IDLE] == IDLE_SPIN:
+            if n[wi.WN_IDLE] == lay.IDLE_SPIN:
                 cpu_pause()
-            elif n[wi.WN_IDLE] == IDLE_YIELD:
+            elif n[wi.WN_IDLE] == lay.IDLE_YIELD:
                 sockets.yield_cpu()
             else:
                 sockets.rest(w[wi.WI_SCRATCH])

@@ -26,7 +26,6 @@ from fabric import jit, layout
 from fabric.child import StopRequest, load_config, place
 from fabric.segment import Segment, SegmentError
 from fabric.stats import StatsWriter
-from feed.process import IDLE
 from risk import tables as rt
 from strategy.loader import Strategy, load, parameter_row
 from venue import sockets
@@ -86,7 +85,7 @@ class ExecutionMemory:
         w[wi.WI_EXEC], w[wi.WI_STATS] = execution, stats
         w[wi.WI_SESSION], w[wi.WI_INBOX] = self.link.address, self.inbox.words.ctypes.data
         n[wi.WN_SEND_CAPACITY], n[wi.WN_INSTRUMENTS] = SEND_BYTES, len(instruments)
-        n[wi.WN_IDLE] = IDLE[config["placement"]["idle"]["execution"]]
+        n[wi.WN_IDLE] = layout.IDLE.index(config["placement"]["idle"]["execution"])
         n[wi.WN_LEASE_TTL_NS] = config["lease"]["ttl_ns"]
         n[wi.WN_RECV_WINDOW_MS] = max(1, config["lease"]["ttl_ns"] // NS_PER_MS)
         n[wi.WN_UNSENT_MAX] = max(0, int(self.core.limits[rt.LM_UNSENT_BYTES_MAX]))
@@ -127,7 +126,7 @@ class Execution:
         self.stop = StopRequest(config["shm_dir"])
         self.memory = ExecutionMemory(config, self.exec.address, self.stats.segment.address)
         load_strategies(config, self.memory)
-        idle = IDLE[placement["idle"]["execution"]]
+        idle = layout.IDLE.index(placement["idle"]["execution"])
         self.stats.status(idle=idle, generation=self.exec.generation)
         if note:
             self.stats.error(note)
@@ -300,4 +299,3 @@ class Execution:
 
     def _counter(self, name: str) -> int:
         return int(self.memory.core.counters[layout.EXEC_COUNTERS.index(name)])
-

@@ -5,7 +5,7 @@ releasing the GIL, and cached on disk. numba's own cache key sees only the file 
 file that it imports would run stale. Here the key is the hash of that file and of every project file that it imports,
 directly or not, with the versions of numba and llvmlite: what is loaded is what the sources say.
 
-Writers of the cache: any process that compiles (``engine.warm`` before arming, tests). Readers: everyone. A cache that
+Writers of the cache: any process that compiles (``ops.warm`` before arming, tests). Readers: everyone. A cache that
 cannot be written is not an error; the kernel is then compiled in memory and ``cache_misses`` tells.
 """
 
@@ -84,16 +84,22 @@ def source_stamp(path: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-def kernel(function: F) -> F:
+def kernel(function: F, **more: bool) -> F:
     """Compile a hot function: no reference counts, no exceptions, no GIL, cached by its whole source closure."""
+    options = HOT | more
     try:
-        dispatcher = numba.njit(**HOT)(function)
+        dispatcher = numba.njit(**options)(function)
     except RuntimeError:  # numba finds no directory that it can write
-        dispatcher = numba.njit(**HOT | {"cache": False})(function)
+        dispatcher = numba.njit(**options | {"cache": False})(function)
     else:
         dispatcher._cache._cache_file._source_stamp = source_stamp(pathlib.Path(function.__code__.co_filename))
     DISPATCHERS.append(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
+
+
+def inlined(function: F) -> F:
+    """A kernel that every caller takes in whole: for small ones in hot loops, whose answers then stay in registers."""
+    return kernel(function, forceinline=True)
 
 
 def cache_misses() -> int:

@@ -79,6 +79,7 @@ OWNER_KIND = enum(_here, "OWNER", "none strategy signal unowned operator")
 RISK_STATE = enum(_here, "RISK", "disarmed active paused halted killed")
 LEASE_STATE = enum(_here, "LEASE", "none withheld granted lapsed withdrawn killed")
 PROCESS_STATE = enum(_here, "PROCESS", "none starting compiling ready running stopping stopped failed")
+IDLE = enum(_here, "IDLE", "spin yield backoff")
 SESSION_STATE = enum(_here, "SESSION", "down python loop closing")
 ACTION = enum(_here, "ACTION", "pass queue limit_only reduce reject pause halt kill")  # weakest to strongest
 EVENT_KIND = enum(

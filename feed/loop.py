@@ -339,9 +339,9 @@ def feed_loop(t_address, passes_max):
         heartbeat(stats, now_ns)
         status_set(stats, lay.P_PASSES, done)
         if work == 0:
-            if t[ft.FD_IDLE] == ft.IDLE_SPIN:
+            if t[ft.FD_IDLE] == lay.IDLE_SPIN:
                 cpu_pause()
-            elif t[ft.FD_IDLE] == ft.IDLE_YIELD:
+            elif t[ft.FD_IDLE] == lay.IDLE_YIELD:
                 sockets.yield_cpu()
             else:
                 sockets.rest(t[ft.FD_SCRATCH])

@@ -36,7 +36,6 @@ RECEIVE_BYTES = 4 * 1024 * 1024
 SEND_BYTES = 16 * 1024
 FOR_EVER = 1 << 62
 POLL_S = 0.004
-IDLE = {"spin": ft.IDLE_SPIN, "yield": ft.IDLE_YIELD, "backoff": ft.IDLE_BACKOFF}
 
 
 class FeedMemory:
@@ -75,7 +74,7 @@ class FeedMemory:
         self.table[ft.FD_MARKET], self.table[ft.FD_STATS] = market, stats
         self.table[ft.FD_SESSION] = self.link.address
         self.table[ft.FD_INSTRUMENTS], self.table[ft.FD_SEND_CAPACITY] = n, SEND_BYTES
-        self.table[ft.FD_IDLE], self.table[ft.FD_HASH_EVERY] = IDLE[idle], hash_every
+        self.table[ft.FD_IDLE], self.table[ft.FD_HASH_EVERY] = layout.IDLE.index(idle), hash_every
         self.table[ft.FD_SOURCE_LAST] = -1
 
     def run(self, passes: int) -> int:
@@ -97,10 +96,8 @@ class Feed:
         self.stop = StopRequest(config["shm_dir"])
         self.hash_every = int(config.get("feed", {}).get("hash_every", 0))
         idle = placement["idle"]["feed"]
-        self.memory = FeedMemory(
-            config["instruments"], self.market.address, self.stats.segment.address, idle, self.hash_every
-        )
-        self.stats.status(idle=IDLE[idle], generation=self.market.generation)
+        self.memory = FeedMemory(config["instruments"], self.market.address, self.stats.segment.address, idle, self.hash_every)
+        self.stats.status(idle=layout.IDLE.index(idle), generation=self.market.generation)
         self.backoff = Backoff()
         self._hashes = pathlib.Path(config["state_dir"]) / "book_hashes.txt"
         self._hashed = 0
@@ -119,9 +116,7 @@ class Feed:
             return
         symbols = [i["symbol"] for i in self.config["instruments"]]
         try:
-            self.memory.link.open(
-                self.config["venue"]["ws_url"], api_key, [subscribe_text(["ticker", "orderbook"], symbols)]
-            )
+            self.memory.link.open(self.config["venue"]["ws_url"], api_key, [subscribe_text(["ticker", "orderbook"], symbols)])
         except (VenueError, OSError) as error:
             wait_s = self.backoff.failed(now_ns)
             self.stats.error(str(error))

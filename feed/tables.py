@@ -26,5 +26,4 @@ FEED = words(
 SAMPLES = 64  # ring of top-of-book samples for the hash: index, then LEVELS x 4 words
 SAMPLE_WORDS = 96
 RESYNC_BYTES = 256  # one ready resync request per instrument
-IDLE = words(_here, "IDLE", "spin yield backoff")
 RESYNC_EVERY_NS = 250_000_000  # ask again at most this often while a book is dirty

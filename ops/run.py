@@ -33,7 +33,7 @@ from ops.placement import place, read_host
 from ops.supervisor import RESUME, TICK_S, StartError, Supervisor, remove_segments
 
 STATUS_EVERY_S = 5.0
-WARM = ["-m", "engine.warm"]
+WARM = ["-m", "ops.warm"]
 
 
 @dataclasses.dataclass(frozen=True)

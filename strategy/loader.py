@@ -4,7 +4,7 @@
 ``load`` checks the source (``strategy.check``), imports it, compiles ``decide`` with one explicit signature and puts a
 generated ``@cfunc`` in front, ``int64(view, parameters, state, intents)``, four addresses of the shapes in
 ``strategy.api``. Everything is cached on disk under a name made of the source, its imports and the compiler's
-versions: one process compiles (``engine.warm``), all others load.
+versions: one process compiles (``ops.warm``), all others load.
 
 Out of bounds. The code is compiled with bounds checks. In a bare cfunc a failed check prints and returns 0, which
 would read as "no intents"; so the trampoline catches it inside compiled code, without interpreter or GIL, and

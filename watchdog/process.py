@@ -142,6 +142,8 @@ class Watchdog:
             self.stats.count(layout.WC_LAPSES)
             self.reason = f"lapsed: {decision.reason}"
             self.alarm(self.reason)
+        elif decision.what == "kill" and stop_requested(self.shm_dir, self.supervisor) and self.latch is None:
+            self.close("execution ended as asked")  # a loop that was told to stop falls silent before its process exits
         elif decision.what == "kill":
             self.stats.count(layout.WC_BEATS_STUCK, int(not decision.reason.startswith("runaway")))
             self.kill("runaway" if decision.reason.startswith("runaway") else "silent", decision.reason)

@@ -1,4 +1,4 @@
-"""``python -m engine.warm RUN_DIR``: compile every kernel before anything is armed, in one process, under one lock.
+"""``python -m ops.warm RUN_DIR``: compile every kernel before anything is armed, in one process, under one lock.
 
 Prints ``warm K/N name seconds`` per step. The loops are called on real tables with no passes to make, so what lands in
 the cache is exactly what the hot processes load; ``--check`` compiles nothing new and exits 1 when something was missing.
@@ -22,7 +22,6 @@ from fabric.child import load_config
 from fabric.segment import Segment
 from fabric.stats import StatsWriter
 from feed.process import FeedMemory
-
 
 Step = tuple[str, Callable[[], object]]
 

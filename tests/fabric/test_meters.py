@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric import layout, meters
@@ -37,6 +37,7 @@ def test_the_histogram_has_as_many_buckets_as_hdrhistogram() -> None:
     assert ORACLE.counts_len == layout.HISTOGRAM_BUCKETS
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(VALUES)
 def test_a_value_lands_in_hdrhistograms_bucket(value_ns: int) -> None:
     index = meters.bucket_of(value_ns)
@@ -44,12 +45,14 @@ def test_a_value_lands_in_hdrhistograms_bucket(value_ns: int) -> None:
     assert meters.bucket_value(index) == ORACLE.get_highest_equivalent_value(value_ns)
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(VALUES)
 def test_a_value_is_kept_to_two_significant_digits(value_ns: int) -> None:
     shown = meters.bucket_value(meters.bucket_of(value_ns))
     assert value_ns <= shown <= value_ns * 1.01
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(st.integers(0, LAST))
 def test_a_buckets_highest_value_lands_in_it_and_the_next_value_does_not(index: int) -> None:
     value = meters.bucket_value(index)
@@ -62,6 +65,7 @@ def test_values_outside_the_range_count_at_its_ends(value_ns: int, index: int) -
     assert meters.bucket_of(value_ns) == index
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(VALUES)
 def test_the_watchdogs_own_buckets_are_the_same(value_ns: int) -> None:
     assert page.bucket(value_ns) == meters.bucket_of(value_ns)

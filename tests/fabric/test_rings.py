@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric import layout, rings
@@ -121,6 +121,7 @@ def test_the_writer_never_waits_and_leaves_the_bytes_around_the_ring_alone() -> 
     assert (ring.memory[1 : rings.SLOT_WORDS] == -7).all()
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6)), max_size=30))
 def test_seen_and_lost_add_up_to_published_in_any_order_of_steps(steps: list[tuple[int, int]]) -> None:
     ring, wanted, seen, lost = Ring(4), 1, 0, 0
@@ -221,6 +222,7 @@ def test_drain_takes_what_is_there_up_to_the_rows_given_across_the_wrap() -> Non
     assert drain(25) == drain(40) == []
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(st.lists(st.tuples(st.sampled_from(["offer", "urgent", "take", "done"]), st.integers(1, 20)), max_size=60))
 def test_every_accepted_record_is_read_once_in_order(steps: list[tuple[str, int]]) -> None:
     ring, accepted, taken, freed = Ring(16), 0, 0, 0

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric import layout, meters
@@ -106,6 +106,7 @@ def histogram_of(values: list[int]) -> Histogram:
     return Histogram(buckets, max(values))
 
 
+@settings(deadline=None)  # the first example loads the kernel
 @given(
     st.lists(st.integers(0, 60_000_000_000), min_size=1, max_size=200), st.sampled_from(["1", "50", "90", "99", "99.9", "100"])
 )

@@ -1,0 +1,126 @@
+# mypy: disable-error-code="no-untyped-call"
+"""What the compiler made of the kernels: atomic words in the right order, at their own address."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import os
+import re
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba import types
+
+from fabric import atomics, jit, rings
+
+WORD, WORDS = types.int64, types.int64[::1]
+_ATOMIC = re.compile(r"(load|store) atomic i64,? .*?(monotonic|acquire|release), align 8|(fence) (\w+)")
+
+
+def optimised(kernel: Any, *signature: Any) -> str:
+    """The kernel's optimised LLVM text; compiled anew, because numba keeps no text of what it loads from its cache."""
+    fresh = numba.njit(**jit.HOT | {"cache": False})(kernel.py_func)
+    fresh.compile(signature)
+    return str(fresh.inspect_llvm(signature))
+
+
+def memory_order(text: str) -> list[str]:
+    """The atomic operations in order, runs of the same one shown once."""
+    found = [" ".join(part for part in match.groups() if part) for match in _ATOMIC.finditer(text)]
+    return [operation for operation, _ in itertools.groupby(found)]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "signature", "order"),
+    [
+        (
+            rings.market_publish,
+            (WORD, WORD, WORD, WORDS),
+            ["load monotonic", "store monotonic", "fence release", "store monotonic", "store release"],
+        ),
+        (
+            rings.market_read,
+            (WORD, WORD, WORD, WORDS),
+            ["load acquire", "load monotonic", "fence acquire", "load monotonic"],
+        ),
+        (
+            rings.lossless_publish,
+            (WORD, WORD, WORD, WORD, WORDS, WORDS, WORD),
+            ["load monotonic", "load acquire", "store monotonic", "store release"],
+        ),
+        (rings.lossless_read, (WORD, WORD, WORD, WORD, WORDS), ["load acquire", "load monotonic"]),
+        (rings.lossless_done, (WORD, WORD), ["store release"]),
+        (
+            rings.seqlock_write,
+            (WORD, WORDS, WORD),
+            ["load monotonic", "store monotonic", "fence release", "store monotonic", "store release"],
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_kernel_keeps_its_memory_order_through_the_optimiser(kernel: Any, signature: Any, order: list[str]) -> None:
+    text = optimised(kernel, *signature)
+    assert memory_order(text) == order
+    assert "NRT_" not in text
+
+
+def test_a_page_is_read_by_atomic_loads_alone() -> None:
+    """Its loop is unrolled, so that the order in the text is not the order of execution."""
+    text = optimised(rings.seqlock_read, WORD, WORDS, WORD)
+    assert set(memory_order(text)) == {"load acquire", "load monotonic", "fence acquire"}
+
+
+@jit.kernel
+def wait_for(base: int, tries: int) -> int:
+    atomics.store_release(base + 8, 1)
+    for left in range(tries, 0, -1):
+        if atomics.load_acquire(base):
+            return left
+    return 0
+
+
+def test_a_spinning_loop_sees_what_another_thread_stores() -> None:
+    memory = np.zeros(2, np.int64)
+    wait_for(memory.ctypes.data, 0)
+    memory[1] = 0
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        result = pool.submit(wait_for, memory.ctypes.data, 4_000_000_000)
+        while not memory[1] and not result.done():
+            os.sched_yield()
+        memory[0] = 1
+    assert result.result() > 0
+
+
+# --- Words and views ---------------------------------------------------------------------------------------------------
+@jit.kernel
+def through_every_word(base: int, value: int) -> int:
+    atomics.store_relaxed(base, value)
+    atomics.fence_full()
+    atomics.store_release(base + 8, atomics.load_relaxed(base) + 1)
+    atomics.cpu_pause()
+    return int(atomics.load_acquire(base + 8))
+
+
+@jit.kernel
+def through_every_view(base: int) -> int:
+    atomics.row(base, 12)[1] = 11
+    atomics.table(base, 3, 4)[2, 3] = 23
+    atomics.octets(base, 96)[16] = 200
+    atomics.octet_table(base, 12, 8)[3, 0] = 7
+    view = atomics.table(base, 3, 4)
+    return int(view[0].shape[0] * 100 + view.shape[0])
+
+
+def test_words_go_to_their_address() -> None:
+    memory = np.zeros(3, np.int64)
+    assert through_every_word(memory.ctypes.data, -(2**63)) == -(2**63) + 1
+    assert memory.tolist() == [-(2**63), -(2**63) + 1, 0]
+
+
+def test_views_are_row_major_over_raw_memory() -> None:
+    memory = np.zeros(12, np.int64)
+    assert through_every_view(memory.ctypes.data) == 403
+    assert memory.tolist() == [0, 11, 200, 7, 0, 0, 0, 0, 0, 0, 0, 23]

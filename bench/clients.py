@@ -81,7 +81,7 @@ def wait_for_venue(round_: Round, alive: Callable[[], str]) -> None:
 def warm(run_dir: pathlib.Path) -> None:
     """Compile every kernel of the house in one process, or find them in the cache."""
     done = subprocess.run(
-        [sys.executable, "-m", "engine.warm", str(run_dir)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ops.warm", str(run_dir)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise StartError(f"the kernels did not compile: {(done.stderr or done.stdout).strip()[-300:]}")

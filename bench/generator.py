@@ -10,31 +10,15 @@ Closed loop: the next tick waits for the last order, so this is service time; a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from bench import tables as bt
 from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
-from fabric.layout import words
 from venue import sockets
 from venue import tables as t
 from venue.write import ascii_bytes, put, put_decimal, put_integer
 
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> int: ...  # the constants that words() defines
-
-
-_here = globals()
-
-# The generator's words: descriptors, what it counted, the id of the order just read (as digits in the order buffer).
-STATE = words(
-    _here,
-    "G",
-    "market_fd order_fd index market_start market_end order_start order_end id_at id_length orders strays pings broken "
-    "max_gap_ns acked _",
-)
 BUFFER_BYTES = 64 * 1024
 SEND_BYTES = 2048
 OP_TEXT, OP_PING, OP_PONG = 1, 9, 10
@@ -117,30 +101,30 @@ def read_order(g, buffer, at, end):
     """1 when this text is an order; its client id (digits, none if it has none) is noted."""
     if find(buffer, at, end, _PLACE) < 0:
         return 0
-    g[G_ID_AT], g[G_ID_LENGTH] = 0, 0
+    g[bt.G_ID_AT], g[bt.G_ID_LENGTH] = 0, 0
     start = find(buffer, at, end, _ID)
     if start > 0:
         while start < end and (buffer[start] == 34 or buffer[start] == 32):
             start += 1
-        g[G_ID_AT] = start
+        g[bt.G_ID_AT] = start
         while start < end and 48 <= buffer[start] <= 57:
             start += 1
-        g[G_ID_LENGTH] = start - g[G_ID_AT]
+        g[bt.G_ID_LENGTH] = start - g[bt.G_ID_AT]
     return 1
 
 
 @kernel
 def write_tick(g, out, wall_us):
     """The next tick as a whole frame; returns its end."""
-    price = PRICE_CENTS + g[G_INDEX] % STEPS
+    price = PRICE_CENTS + g[bt.G_INDEX] % STEPS
     at = put_decimal(out, put(out, 4, _TICK_PRICE), price, 2)
     at = put_decimal(out, put(out, at, _TICK_BID), price - 1, 2)
     at = put_decimal(out, put(out, at, _TICK_ASK), price + 1, 2)
-    at = put_integer(out, put(out, at, _TICK_SEQUENCE), g[G_INDEX] + 1)
+    at = put_integer(out, put(out, at, _TICK_SEQUENCE), g[bt.G_INDEX] + 1)
     at = put_integer(out, put(out, at, _EXCHANGE_TS), wall_us)
-    at = put_integer(out, put(out, at, _INDEX), g[G_INDEX])
+    at = put_integer(out, put(out, at, _INDEX), g[bt.G_INDEX])
     out[at] = 125
-    g[G_INDEX] += 1
+    g[bt.G_INDEX] += 1
     return server_frame(out, 0, at + 1, OP_TEXT)
 
 
@@ -151,11 +135,11 @@ def write_answer(g, orders, out, wall_us):
     for part in range(2):
         begin = at
         at = put(out, begin + 4, _ACK) if part == 0 else put(out, begin + 4, _CANCELLED)
-        for k in range(g[G_ID_LENGTH]):
-            out[at + k] = orders[g[G_ID_AT] + k]
-        at += g[G_ID_LENGTH]
+        for k in range(g[bt.G_ID_LENGTH]):
+            out[at + k] = orders[g[bt.G_ID_AT] + k]
+        at += g[bt.G_ID_LENGTH]
         at = put(out, at, _ACK_END) if part == 0 else put(out, at, _CANCELLED_END)
-        at = put_integer(out, put(out, put_integer(out, at, g[G_ORDERS]), _EXCHANGE_TS), wall_us)
+        at = put_integer(out, put(out, put_integer(out, at, g[bt.G_ORDERS]), _EXCHANGE_TS), wall_us)
         out[at] = 125
         at = server_frame(out, begin, at + 1, OP_TEXT)
     return at
@@ -177,9 +161,9 @@ def send_all(fd, address, count):
 def answer(g, orders, send, send_address, scratch):
     """Tell the client the fate of the order just read."""
     end = write_answer(g, orders, send, wall_ns(scratch) // 1000)
-    g[G_ACKED] += 1
-    if not send_all(g[G_ORDER_FD], send_address, end):
-        g[G_BROKEN] = BROKEN_SOCKET
+    g[bt.G_ACKED] += 1
+    if not send_all(g[bt.G_ORDER_FD], send_address, end):
+        g[bt.G_BROKEN] = BROKEN_SOCKET
 
 
 @kernel
@@ -188,26 +172,26 @@ def pong(g, fd, buffer, frame, send, send_address):
     length = frame[t.FR_LENGTH]
     for k in range(length):
         send[4 + k] = buffer[frame[t.FR_AT] + k]
-    g[G_PINGS] += 1
+    g[bt.G_PINGS] += 1
     if not send_all(fd, send_address, server_frame(send, 0, 4 + length, OP_PONG)):
-        g[G_BROKEN] = BROKEN_SOCKET
+        g[bt.G_BROKEN] = BROKEN_SOCKET
 
 
 @kernel
 def next_order(g, buffer, frame, send, send_address):
     """Look through what the order session has received; 1 when an order was found (the rest stays)."""
-    while g[G_BROKEN] == 0:
-        status = client_frame(buffer, g[G_ORDER_START], g[G_ORDER_END], frame)
+    while g[bt.G_BROKEN] == 0:
+        status = client_frame(buffer, g[bt.G_ORDER_START], g[bt.G_ORDER_END], frame)
         if status == t.FRAME_NEED:
             return 0
         if status != t.FRAME_COMPLETE:
-            g[G_BROKEN] = BROKEN_FRAME
+            g[bt.G_BROKEN] = BROKEN_FRAME
             return 0
-        g[G_ORDER_START] = frame[t.FR_NEXT]
+        g[bt.G_ORDER_START] = frame[t.FR_NEXT]
         if frame[t.FR_OPCODE] == OP_PING:
-            pong(g, g[G_ORDER_FD], buffer, frame, send, send_address)
+            pong(g, g[bt.G_ORDER_FD], buffer, frame, send, send_address)
         elif frame[t.FR_OPCODE] == OP_TEXT and read_order(g, buffer, frame[t.FR_AT], frame[t.FR_NEXT]):
-            g[G_ORDERS] += 1
+            g[bt.G_ORDERS] += 1
             return 1
     return 0
 
@@ -215,53 +199,53 @@ def next_order(g, buffer, frame, send, send_address):
 @kernel
 def fill_orders(g, buffer, address):
     """Receive once on the order session; bytes read, 0 for none."""
-    if g[G_ORDER_START] == g[G_ORDER_END]:
-        g[G_ORDER_START] = g[G_ORDER_END] = 0
-    count = sockets.receive(g[G_ORDER_FD], address + g[G_ORDER_END], BUFFER_BYTES - g[G_ORDER_END])
+    if g[bt.G_ORDER_START] == g[bt.G_ORDER_END]:
+        g[bt.G_ORDER_START] = g[bt.G_ORDER_END] = 0
+    count = sockets.receive(g[bt.G_ORDER_FD], address + g[bt.G_ORDER_END], BUFFER_BYTES - g[bt.G_ORDER_END])
     if count < 0:
-        g[G_BROKEN] = BROKEN_SOCKET
+        g[bt.G_BROKEN] = BROKEN_SOCKET
         return 0
-    g[G_ORDER_END] += count
+    g[bt.G_ORDER_END] += count
     return count
 
 
 @kernel
 def serve(g, market, market_address, orders, orders_address, frame, send, send_address, scratch):
     """Between bursts: answer pings, and orders that nobody asked for (counted as strays)."""
-    while fill_orders(g, orders, orders_address) > 0 or g[G_ORDER_START] < g[G_ORDER_END]:
+    while fill_orders(g, orders, orders_address) > 0 or g[bt.G_ORDER_START] < g[bt.G_ORDER_END]:
         if not next_order(g, orders, frame, send, send_address):
             break
-        g[G_STRAYS] += 1
+        g[bt.G_STRAYS] += 1
         answer(g, orders, send, send_address, scratch)
-    if g[G_MARKET_START] == g[G_MARKET_END]:
-        g[G_MARKET_START] = g[G_MARKET_END] = 0
-    count = sockets.receive(g[G_MARKET_FD], market_address + g[G_MARKET_END], BUFFER_BYTES - g[G_MARKET_END])
+    if g[bt.G_MARKET_START] == g[bt.G_MARKET_END]:
+        g[bt.G_MARKET_START] = g[bt.G_MARKET_END] = 0
+    count = sockets.receive(g[bt.G_MARKET_FD], market_address + g[bt.G_MARKET_END], BUFFER_BYTES - g[bt.G_MARKET_END])
     if count < 0:
-        g[G_BROKEN] = BROKEN_SOCKET
+        g[bt.G_BROKEN] = BROKEN_SOCKET
         return
-    g[G_MARKET_END] += count
-    while g[G_BROKEN] == 0:
-        status = client_frame(market, g[G_MARKET_START], g[G_MARKET_END], frame)
+    g[bt.G_MARKET_END] += count
+    while g[bt.G_BROKEN] == 0:
+        status = client_frame(market, g[bt.G_MARKET_START], g[bt.G_MARKET_END], frame)
         if status != t.FRAME_COMPLETE:
-            g[G_BROKEN] = g[G_BROKEN] if status == t.FRAME_NEED else BROKEN_FRAME
+            g[bt.G_BROKEN] = g[bt.G_BROKEN] if status == t.FRAME_NEED else BROKEN_FRAME
             return
-        g[G_MARKET_START] = frame[t.FR_NEXT]
+        g[bt.G_MARKET_START] = frame[t.FR_NEXT]
         if frame[t.FR_OPCODE] == OP_PING:
-            pong(g, g[G_MARKET_FD], market, frame, send, send_address)
+            pong(g, g[bt.G_MARKET_FD], market, frame, send, send_address)
 
 
 @kernel
 def wait_order(g, orders, orders_address, frame, send, send_address, scratch, since_ns, timeout_ns):
     """Spin until an order is there: the time at which the ``recv`` that completed it returned, or 0.
 
-    ``G_MAX_GAP_NS`` is the longest time between two looks at the socket: what this thread did not see.
+    ``bt.G_MAX_GAP_NS`` is the longest time between two looks at the socket: what this thread did not see.
     """
     last = since_ns
-    g[G_MAX_GAP_NS] = 0
-    while g[G_BROKEN] == 0:
+    g[bt.G_MAX_GAP_NS] = 0
+    while g[bt.G_BROKEN] == 0:
         count = fill_orders(g, orders, orders_address)
         now = monotonic_ns(scratch)
-        g[G_MAX_GAP_NS] = max(g[G_MAX_GAP_NS], now - last)
+        g[bt.G_MAX_GAP_NS] = max(g[bt.G_MAX_GAP_NS], now - last)
         last = now
         if count > 0 and next_order(g, orders, frame, send, send_address):
             return now
@@ -283,12 +267,12 @@ def drive(
         serve(g, market, market_address, orders, orders_address, frame, send, send_address, scratch)
         end = write_tick(g, send, wall_ns(scratch) // 1000)
         sent_ns = monotonic_ns(scratch)
-        if not send_all(g[G_MARKET_FD], send_address, end):
-            g[G_BROKEN] = BROKEN_SOCKET
+        if not send_all(g[bt.G_MARKET_FD], send_address, end):
+            g[bt.G_BROKEN] = BROKEN_SOCKET
             break
         sending_over_ns = monotonic_ns(scratch)
         seen_ns = wait_order(g, orders, orders_address, frame, send, send_address, scratch, sending_over_ns, timeout_ns)
-        gaps[k] = g[G_MAX_GAP_NS]
+        gaps[k] = g[bt.G_MAX_GAP_NS]
         if seen_ns > 0:
             samples[k] = seen_ns - sent_ns
             answered += 1
@@ -296,8 +280,8 @@ def drive(
             answer(g, orders, send, send_address, scratch)
         else:
             silent += 1
-        if g[G_BROKEN] != 0 or silent >= GIVE_UP:
-            g[G_BROKEN] = max(g[G_BROKEN], BROKEN_SILENCE if silent >= GIVE_UP else 0)
+        if g[bt.G_BROKEN] != 0 or silent >= GIVE_UP:
+            g[bt.G_BROKEN] = max(g[bt.G_BROKEN], BROKEN_SILENCE if silent >= GIVE_UP else 0)
             break
         until_ns = monotonic_ns(scratch) + gap_ns
         while monotonic_ns(scratch) < until_ns:

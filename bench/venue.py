@@ -10,7 +10,6 @@ cpu must not be measured. Where the host refuses that, the result says so.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pathlib
 import signal
@@ -23,10 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from bench import generator as gen
+from bench import tables as bt
 from fabric.child import load_config, place
 from sim.__main__ import HOST, build
 from sim.http import HttpServer
@@ -44,7 +45,7 @@ class Memory:
     """The arrays of the compiled generator."""
 
     def __init__(self) -> None:
-        self.state: npt.NDArray[np.int64] = np.zeros(len(gen.STATE), np.int64)
+        self.state: npt.NDArray[np.int64] = np.zeros(len(bt.STATE), np.int64)
         self.market: npt.NDArray[np.uint8] = np.zeros(gen.BUFFER_BYTES, np.uint8)
         self.orders: npt.NDArray[np.uint8] = np.zeros(gen.BUFFER_BYTES, np.uint8)
         self.send: npt.NDArray[np.uint8] = np.zeros(gen.SEND_BYTES, np.uint8)
@@ -66,7 +67,7 @@ def warm() -> None:
     """Compile the generator, or load it: a burst of no ticks and one look at sockets that are not there."""
     memory = Memory()
     none = np.zeros(0, np.int64)
-    memory.state[gen.G_MARKET_FD] = memory.state[gen.G_ORDER_FD] = -1
+    memory.state[bt.G_MARKET_FD] = memory.state[bt.G_ORDER_FD] = -1
     memory.drive(none, none, 0)
     memory.serve()
 
@@ -108,15 +109,15 @@ class Sessions:
                 raise ValueError("it closed before it subscribed")
             protocol.receive_data(data)
             for event in protocol.events_received():
-                if hasattr(event, "headers"):
+                if isinstance(event, Request):
                     key = self._server.exchange.keys.find(event.headers.get("X-API-Key", ""))
                     if key is None or key.revoked:
                         protocol.send_response(protocol.reject(401, "unknown key\n"))
                         connection.sendall(b"".join(protocol.data_to_send()))
                         raise ValueError("unknown or revoked key")
                     protocol.send_response(protocol.accept(event))
-                elif getattr(event, "opcode", None) is Opcode.TEXT:
-                    message = json.loads(event.data)
+                elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                    message = orjson.loads(bytes(event.data))
                     channels = message.get("channels") or channels
                     self._answer(protocol, message)
             connection.sendall(b"".join(protocol.data_to_send()))
@@ -157,16 +158,16 @@ def run_phase(memory: Memory, phase: dict[str, Any]) -> dict[str, Any]:
         fifo = raise_priority()
         memory.drive(samples[number], gaps[number], phase["gap_ns"])
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        if state[gen.G_BROKEN]:
+        if state[bt.G_BROKEN]:
             break
         until = time.monotonic() + phase["pause_s"]
-        while time.monotonic() < until and not state[gen.G_BROKEN]:
+        while time.monotonic() < until and not state[bt.G_BROKEN]:
             memory.serve()
             time.sleep(POLL_S)
     return {
-        "broken": BROKEN[int(state[gen.G_BROKEN])],
+        "broken": BROKEN[int(state[bt.G_BROKEN])],
         "realtime": fifo,
-        "strays": int(state[gen.G_STRAYS] - before[gen.G_STRAYS]),
+        "strays": int(state[bt.G_STRAYS] - before[bt.G_STRAYS]),
         "samples": samples[phase["warmup"] :].tolist(),
         "gaps": gaps[phase["warmup"] :].tolist(),
     }
@@ -186,10 +187,10 @@ def drive_phases(run_dir: pathlib.Path, sessions: Sessions, config: dict[str, An
     assert sessions.market is not None
     assert sessions.orders is not None
     memory = Memory()
-    memory.state[gen.G_MARKET_FD], memory.state[gen.G_ORDER_FD] = sessions.market.fileno(), sessions.orders.fileno()
+    memory.state[bt.G_MARKET_FD], memory.state[bt.G_ORDER_FD] = sessions.market.fileno(), sessions.orders.fileno()
     write(run_dir / "sessions", True)
     number = 0
-    while not memory.state[gen.G_BROKEN]:
+    while not memory.state[bt.G_BROKEN]:
         file = run_dir / f"phase-{number}.json"
         if file.exists():
             sessions.market.sendall(book_snapshot(config["instruments"][0]["symbol"]))
@@ -198,7 +199,7 @@ def drive_phases(run_dir: pathlib.Path, sessions: Sessions, config: dict[str, An
             number += 1
         memory.serve()
         time.sleep(POLL_S)
-    print(f"venue: {BROKEN[int(memory.state[gen.G_BROKEN])]}", flush=True)
+    print(f"venue: {BROKEN[int(memory.state[bt.G_BROKEN])]}", flush=True)
 
 
 async def serve(config: dict[str, Any], run_dir: pathlib.Path) -> None:

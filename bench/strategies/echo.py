@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """For the bench alone: one immediate-or-cancel buy at the touch for each tick that moved it."""
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Fair price is the mid or, with ``micro_price`` 1, the mid weighted by the opposi
 ``skew`` (slow path, bounded here) and against the own inventory, and stand ``half_spread`` away, never less than
 ``min_half_spread``. At the inventory cap, and whenever the engine says that nothing may increase, only the reducing
 side is quoted. Both are pulled while the book is not ready, one-sided, locked or crossed, and for ``back_off`` after a
-post-only reject. A quote moves only when it is ``requote_ticks`` away from where it should be. Integers only; bps_x100
+post-only reject. A quote moves only when it is ``requote_bps_x100`` away from where it should be. Integers only; bps_x100
 is parts per million. Needs prices below 2^40 ticks.
 """
 
@@ -54,7 +54,7 @@ PARAMETERS = {
     "micro_price": 0,  # 1: lean toward the side with less size
     "allow_short": 0,  # 1: may sell what it does not own (spot accounts cannot)
     "back_off_ms": 250,
-    "requote_ticks": 2,
+    "requote_bps_x100": 50,  # half a basis point: finer moves are noise that only spends message budget
     "size_of_cap_ppm": 50_000,  # quote size as a part of the position cap
 }
 (
@@ -65,7 +65,7 @@ PARAMETERS = {
     MICRO_PRICE,
     ALLOW_SHORT,
     BACK_OFF_MS,
-    REQUOTE_TICKS,
+    REQUOTE_BPS_X100,
     SIZE_OF_CAP,
 ) = range(9)
 
@@ -148,7 +148,7 @@ def decide(view, parameters, state, intents):
     new_bid = min((centre - away) // 2, ask - 1)
     new_ask = max(-(-(centre + away) // 2), bid + 1)
 
-    near = max(parameters[REQUOTE_TICKS], 1)
+    near = max(fair * parameters[REQUOTE_BPS_X100] // (2 * PPM), 1)
     kept_bid = keep(state[LAST_BID], new_bid, near, 1, ask - 1)
     kept_ask = keep(state[LAST_ASK], new_ask, near, bid + 1, MAX_TICKS)
     if kept_bid >= kept_ask:

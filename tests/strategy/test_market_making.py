@@ -161,8 +161,8 @@ def test_a_post_only_reject_backs_off_for_the_configured_time() -> None:
     assert Maker().quotes(reason=layout.REASON_RATE_QUEUED).bid  # other refusals do not
 
 
-def test_a_quote_stays_until_it_is_requote_ticks_away() -> None:
-    maker = Maker(requote_ticks=10)
+def test_a_quote_stays_until_it_is_far_enough_away() -> None:
+    maker = Maker(requote_bps_x100=2)  # 12 ticks here
     first = maker.quotes()
     assert maker.quotes(bid_ticks=6_000_009, ask_ticks=6_000_109) == first
     assert maker.quotes(bid_ticks=6_000_020, ask_ticks=6_000_120) != first
@@ -170,7 +170,7 @@ def test_a_quote_stays_until_it_is_requote_ticks_away() -> None:
 
 def test_quotes_never_cross_the_market_or_each_other() -> None:
     chance = random.Random(5)
-    maker = Maker(requote_ticks=50, min_half_spread_bps_x100=1)
+    maker = Maker(requote_bps_x100=16_000, min_half_spread_bps_x100=1)
     for _ in range(400):
         bid = chance.randint(1, 3000)
         ask = bid + chance.randint(1, 60)

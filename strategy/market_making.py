@@ -65,7 +65,7 @@ PARAMETERS = {
     MICRO_PRICE,
     ALLOW_SHORT,
     BACK_OFF_MS,
-    REQUOTE_BPS_X100,
+    REQUOTE,
     SIZE_OF_CAP,
 ) = range(9)
 
@@ -148,7 +148,7 @@ def decide(view, parameters, state, intents):
     new_bid = min((centre - away) // 2, ask - 1)
     new_ask = max(-(-(centre + away) // 2), bid + 1)
 
-    near = max(fair * parameters[REQUOTE_BPS_X100] // (2 * PPM), 1)
+    near = max(fair * parameters[REQUOTE] // (2 * PPM), 1)
     kept_bid = keep(state[LAST_BID], new_bid, near, 1, ask - 1)
     kept_ask = keep(state[LAST_ASK], new_ask, near, bid + 1, MAX_TICKS)
     if kept_bid >= kept_ask:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from fabric import layout
-from fabric.jit import kernel
+from fabric.jit import inlined, kernel
 from venue import purpleflea_words as w
 from venue import tables as t
+from venue.eight import eight, first_of
 from venue.scan import pack, parse_decimal, parse_steps, read_key, read_text, skip_space, skip_value
 
 
-@kernel
+@inlined
 def _short_field(first):
     """The number of a key of at most 8 bytes, -1 unknown."""
     if first == w.KEY_TYPE:
@@ -64,7 +65,7 @@ def _short_field(first):
     return -1
 
 
-@kernel
+@inlined
 def field_of(first, second, length):
     """The number of a key in FIELDS, -1 unknown."""
     if length <= 8:
@@ -119,7 +120,7 @@ def index_fields(buf, start, end, slots):
         i = skip_space(buf, i + 1, end)
 
 
-@kernel
+@inlined
 def read_words(buf, end, slots, seen, field):
     """(status, three words) of a text field; unknown_type = absent or no text."""
     if not seen & (1 << field):
@@ -129,11 +130,11 @@ def read_words(buf, end, slots, seen, field):
         return status, 0, 0, 0
     if status != t.SCAN_OK or length > 24:
         return t.SCAN_UNKNOWN_TYPE, 0, 0, 0
-    first, second, third = pack(buf, at, length)
+    first, second, third = pack(buf, at, length, end)
     return t.SCAN_OK, first, second, third
 
 
-@kernel
+@inlined
 def read_kind(buf, end, slots, seen):
     """(status, number in KINDS)."""
     status, first, second, third = read_words(buf, end, slots, seen, w.FIELD_TYPE)
@@ -145,7 +146,7 @@ def read_kind(buf, end, slots, seen):
     return t.SCAN_UNKNOWN_TYPE, -1
 
 
-@kernel
+@inlined
 def read_instrument(buf, end, slots, seen, symbols):
     """(status, row of the symbol): bad = no symbol said, unknown_symbol = none of ours."""
     if not seen & (1 << w.FIELD_SYMBOL):
@@ -156,26 +157,27 @@ def read_instrument(buf, end, slots, seen, symbols):
     if length == 0 or length >= t.SYMBOL_BYTES:
         return t.SCAN_UNKNOWN_SYMBOL, -1
     for i in range(symbols.shape[0]):
+        name = symbols[i]
         k = 0
-        while k < length and symbols[i, k] == buf[at + k]:
-            k += 1
-        if k == length and symbols[i, k] == 0:
+        while k < length and first_of(eight(buf, at + k, end), length - k) == eight(name, k, t.SYMBOL_BYTES):
+            k += 8
+        if k >= length and (k == t.SYMBOL_BYTES or name[k] == 0):
             return t.SCAN_OK, i
     return t.SCAN_UNKNOWN_SYMBOL, -1
 
 
-@kernel
+@inlined
 def read_whole(buf, end, slots, seen, field, absent):
     """(status, whole number of a field), ``absent`` when it is not there; fractions and negatives are bad numbers."""
     if not seen & (1 << field):
         return t.SCAN_OK, absent
-    status, value = parse_decimal(buf, slots[field], end, 0)
+    status, value, _ = parse_decimal(buf, slots[field], end, 0)
     if status == t.SCAN_OFF_GRID:
         return t.SCAN_BAD_NUMBER, 0
     return status, value
 
 
-@kernel
+@inlined
 def read_venue_ns(buf, end, slots, seen):
     status, value = read_whole(buf, end, slots, seen, w.FIELD_EXCHANGE_TS, 0)
     if status == t.SCAN_OK and (value < 0 or value > w.MICROSECONDS_MAX):
@@ -188,7 +190,8 @@ def read_ticks(buf, end, slots, seen, field, grid):
     """(status, ticks of a price field); 0 when it is not there."""
     if not seen & (1 << field):
         return t.SCAN_OK, 0
-    return parse_steps(buf, slots[field], end, grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
+    status, ticks, _ = parse_steps(buf, slots[field], end, grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
+    return status, ticks
 
 
 @kernel
@@ -196,7 +199,8 @@ def read_lots(buf, end, slots, seen, field, grid):
     """(status, lots of a size field); 0 when it is not there."""
     if not seen & (1 << field):
         return t.SCAN_OK, 0
-    return parse_steps(buf, slots[field], end, grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
+    status, lots, _ = parse_steps(buf, slots[field], end, grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
+    return status, lots
 
 
 @kernel

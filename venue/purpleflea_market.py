@@ -22,7 +22,7 @@ from venue.purpleflea_fields import (
     read_whole,
     read_words,
 )
-from venue.scan import parse_steps, skip_space, skip_value
+from venue.scan import parse_steps, skip_space
 
 
 @kernel
@@ -95,18 +95,16 @@ def _side_levels(buf, i, end, side, grid, snapshot, levels, count):
         if buf[i] != 91:
             return t.SCAN_BAD, count, 0, 0
         i = skip_space(buf, i + 1, end)
-        price_status, ticks = parse_steps(buf, i, end, grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
+        price_status, ticks, i = parse_steps(buf, i, end, grid[t.GR_PRICE_DECIMALS], grid[t.GR_TICK_MULTIPLE])
         if price_status != t.SCAN_OK and price_status != t.SCAN_OFF_GRID:
             return price_status, count, 0, 0
-        _, i = skip_value(buf, i, end)
         i = skip_space(buf, i, end)
         if buf[i] != 44:
             return t.SCAN_BAD, count, 0, 0
         i = skip_space(buf, i + 1, end)
-        status, lots = parse_steps(buf, i, end, grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
+        status, lots, i = parse_steps(buf, i, end, grid[t.GR_SIZE_DECIMALS], grid[t.GR_LOT_MULTIPLE])
         if status != t.SCAN_OK and status != t.SCAN_OFF_GRID:
             return status, count, 0, 0
-        _, i = skip_value(buf, i, end)
         i = skip_space(buf, i, end)
         if buf[i] != 93:
             return t.SCAN_BAD, count, 0, 0

@@ -82,7 +82,7 @@ def _fill(buf, end, slots, seen, grid, event):
     if event[t.EV_PRICE_TICKS] == 0 or event[t.EV_LOTS] == 0:
         return t.SCAN_BAD_NUMBER
     if seen & (1 << w.FIELD_FEE):
-        status, event[t.EV_FEE_E8] = parse_decimal(buf, slots[w.FIELD_FEE], end, 8)
+        status, event[t.EV_FEE_E8], _ = parse_decimal(buf, slots[w.FIELD_FEE], end, 8)
         if status != t.SCAN_OK:
             return status
     if seen & (1 << w.FIELD_LEAVES):

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from fabric.jit import kernel
+from fabric.jit import inlined, kernel
 from venue import tables as t
+from venue.eight import POWERS, eight, first_of, plain_bytes, read_digits, skip_digits, skip_plain
 
 DEPTH_MAX = 32
-VALUE_LIMIT = 10**17  # a number below it can take one more digit
+DIGITS_MAX = 18  # a number of so many digits fits a word
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS, _DOT = 34, 92, 44, 58, 45, 46
 _OBJECT, _OBJECT_END, _ARRAY, _ARRAY_END = 123, 125, 91, 93
 
-# 1 = a byte that needs a look inside a string: quote, backslash, control, above ASCII.
-_SPECIAL = np.array([c < 32 or c > 127 or c in b'"\\' for c in range(256)], np.uint8)
 _ESCAPES = np.array([c in b'"\\/bfnrt' for c in range(256)], np.uint8)
 _LITERALS = tuple(int.from_bytes(word, "little") for word in (b"true", b"fals", b"null"))
 
 
-@kernel
+@inlined
 def skip_space(buf, i, end):
     """Offset of the next byte that is no white space."""
     while i < end and (buf[i] == 32 or 9 <= buf[i] <= 10 or buf[i] == 13):
@@ -32,44 +31,33 @@ def skip_space(buf, i, end):
     return i
 
 
-@kernel
+@inlined
 def skip_string(buf, i, end):
     """(status, offset behind the closing quote); ``buf[i]`` is the opening one."""
-    i += 1
-    while i < end:
-        if _SPECIAL[buf[i]]:
-            c = buf[i]
-            if c == _QUOTE:
-                return t.SCAN_OK, i + 1
-            if c != _BACKSLASH:
-                return (t.SCAN_BAD if c < 32 else t.SCAN_DECLINED), i
-            i += 1
-            if i >= end:
-                return t.SCAN_BAD, i
-            if not _ESCAPES[buf[i]]:
-                return (t.SCAN_DECLINED if buf[i] == 117 else t.SCAN_BAD), i  # \uXXXX: the twin reads it
+    i = skip_plain(buf, i + 1, end)
+    while i < end and buf[i] != _QUOTE:
+        if buf[i] != _BACKSLASH:
+            return (t.SCAN_BAD if buf[i] < 32 else t.SCAN_DECLINED), i
         i += 1
-    return t.SCAN_BAD, i
+        if i >= end:
+            return t.SCAN_BAD, i
+        if not _ESCAPES[buf[i]]:
+            return (t.SCAN_DECLINED if buf[i] == 117 else t.SCAN_BAD), i  # \uXXXX: the twin reads it
+        i = skip_plain(buf, i + 1, end)
+    return (t.SCAN_OK if i < end else t.SCAN_BAD), i + 1
 
 
-@kernel
-def _digits(buf, i, end):
-    while i < end and 48 <= buf[i] <= 57:
-        i += 1
-    return i
-
-
-@kernel
+@inlined
 def skip_number(buf, i, end):
     """(status, offset behind it) of a bare number after the JSON grammar."""
     if buf[i] == _MINUS:
         i += 1
-    after = _digits(buf, i, end)
+    after = skip_digits(buf, i, end)
     if after == i or (buf[i] == 48 and after > i + 1):
         return t.SCAN_BAD, i
     i = after
     if i < end and buf[i] == _DOT:
-        after = _digits(buf, i + 1, end)
+        after = skip_digits(buf, i + 1, end)
         if after == i + 1:
             return t.SCAN_BAD, i
         i = after
@@ -77,26 +65,25 @@ def skip_number(buf, i, end):
         i += 1
         if i < end and (buf[i] == 43 or buf[i] == _MINUS):
             i += 1
-        after = _digits(buf, i, end)
+        after = skip_digits(buf, i, end)
         if after == i:
             return t.SCAN_BAD, i
         i = after
     return t.SCAN_OK, i
 
 
-@kernel
+@inlined
 def _skip_literal(buf, i, end):
-    if i + 4 > end:
-        return t.SCAN_BAD, i
-    four = np.int64(buf[i]) | np.int64(buf[i + 1]) << 8 | np.int64(buf[i + 2]) << 16 | np.int64(buf[i + 3]) << 24
+    word = eight(buf, i, end)
+    four = first_of(word, 4)
     if four == _LITERALS[0] or four == _LITERALS[2]:
         return t.SCAN_OK, i + 4
-    if four == _LITERALS[1] and i + 4 < end and buf[i + 4] == 101:
+    if four == _LITERALS[1] and (word >> 32) & 255 == 101:
         return t.SCAN_OK, i + 5
     return t.SCAN_BAD, i
 
 
-@kernel
+@inlined
 def _skip_scalar(buf, i, end):
     c = buf[i]
     if c == _QUOTE:
@@ -163,7 +150,7 @@ def _skip_nested(buf, i, end):
                 return status, i
 
 
-@kernel
+@inlined
 def skip_value(buf, i, end):
     """(status, offset behind it) of any value that starts at ``i < end``; its grammar is checked throughout."""
     if buf[i] == _OBJECT or buf[i] == _ARRAY:
@@ -171,27 +158,27 @@ def skip_value(buf, i, end):
     return _skip_scalar(buf, i, end)
 
 
-@kernel
+@inlined
 def read_key(buf, i, end):
     """(status, offset of its value, first 8 bytes, next 8, length) of the key at ``i``; escapes are declined."""
     if i >= end or buf[i] != _QUOTE:
         return t.SCAN_BAD, i, 0, 0, 0
     i += 1
-    at = i
-    first = np.int64(0)
+    first = eight(buf, i, end)
     second = np.int64(0)
-    while i < end and not _SPECIAL[buf[i]]:
-        k = i - at
-        if k < 8:
-            first |= np.int64(buf[i]) << (k << 3)
-        elif k < 16:
-            second |= np.int64(buf[i]) << ((k - 8) << 3)
-        i += 1
+    length = plain_bytes(first)
+    if length < 8:
+        first = first_of(first, length)
+    else:
+        second = eight(buf, i + 8, end)
+        length = plain_bytes(second)
+        second = first_of(second, length)
+        length = length + 8 if length < 8 else skip_plain(buf, i + 16, end) - i
+    i += length
     if i >= end or buf[i] < 32:
         return t.SCAN_BAD, i, 0, 0, 0
     if buf[i] != _QUOTE:
         return t.SCAN_DECLINED, i, 0, 0, 0
-    length = i - at
     i = skip_space(buf, i + 1, end)
     if i >= end or buf[i] != _COLON:
         return t.SCAN_BAD, i, 0, 0, 0
@@ -201,30 +188,22 @@ def read_key(buf, i, end):
     return t.SCAN_OK, i, first, second, length
 
 
-@kernel
-def pack(buf, at, length):
+@inlined
+def pack(buf, at, length, end):
     """The first 24 bytes of a text as three little-endian words, zero filled; compare with ``purpleflea_words.word``."""
-    first = np.int64(0)
-    second = np.int64(0)
-    third = np.int64(0)
-    for k in range(min(length, 8)):
-        first |= np.int64(buf[at + k]) << (k << 3)
-    for k in range(8, min(length, 16)):
-        second |= np.int64(buf[at + k]) << ((k - 8) << 3)
-    for k in range(16, min(length, 24)):
-        third |= np.int64(buf[at + k]) << ((k - 16) << 3)
+    first = first_of(eight(buf, at, end), length)
+    second = first_of(eight(buf, at + 8, end), length - 8) if length > 8 else 0
+    third = first_of(eight(buf, at + 16, end), length - 16) if length > 16 else 0
     return first, second, third
 
 
-@kernel
+@inlined
 def read_text(buf, i, end):
     """(status, offset, length) of the text inside the string at ``i``; bad = not a string, escapes are declined."""
     if i >= end or buf[i] != _QUOTE:
         return t.SCAN_BAD, i, 0
     at = i + 1
-    i = at
-    while i < end and not _SPECIAL[buf[i]]:
-        i += 1
+    i = skip_plain(buf, at, end)
     if i >= end or buf[i] < 32:
         return t.SCAN_BAD, at, 0
     if buf[i] != _QUOTE:
@@ -233,72 +212,60 @@ def read_text(buf, i, end):
 
 
 @kernel
-def parse_decimal(buf, i, end, decimals):
-    """(status, value) of the number at ``i``, quoted or bare, exact in units of 10^-decimals.
+def _no_digit(buf, i, end, quoted):
+    """Why there is no digit where one must be: an escape is declined."""
+    return t.SCAN_DECLINED if quoted and i < end and buf[i] == _BACKSLASH else t.SCAN_BAD_NUMBER
 
-    off_grid: digits beyond ``decimals`` that are not 0. declined: an exponent, an escape, or 10^18 and more.
+
+@inlined
+def parse_decimal(buf, i, end, decimals):
+    """(status, value, offset behind it) of the number at ``i``, quoted or bare, exact in units of 10^-decimals.
+
+    off_grid: digits beyond ``decimals`` that are not 0. declined: an exponent, an escape, or too many digits.
     """
     if i >= end:
-        return t.SCAN_BAD_NUMBER, 0
+        return t.SCAN_BAD_NUMBER, 0, i
     quoted = buf[i] == _QUOTE
     if quoted:
         i += 1
     negative = i < end and buf[i] == _MINUS
     if negative:
         i += 1
-    value = np.int64(0)
     begin = i
-    while i < end and 48 <= buf[i] <= 57:
-        if value >= VALUE_LIMIT:
-            return t.SCAN_DECLINED, 0
-        value = value * 10 + (np.int64(buf[i]) - 48)
-        i += 1
+    value, left, exact, i = read_digits(buf, i, end, 0, DIGITS_MAX - decimals)
     if i == begin:
-        declined = quoted and i < end and buf[i] == _BACKSLASH
-        return (t.SCAN_DECLINED if declined else t.SCAN_BAD_NUMBER), 0
-    exact = True
-    places = decimals
+        return _no_digit(buf, i, end, quoted), 0, i
+    if i - begin > DIGITS_MAX - decimals:
+        return t.SCAN_DECLINED, 0, i
+    left = decimals
     if i < end and buf[i] == _DOT:
-        i += 1
-        begin = i
-        while i < end and 48 <= buf[i] <= 57:
-            digit = np.int64(buf[i]) - 48
-            if places > 0:
-                if value >= VALUE_LIMIT:
-                    return t.SCAN_DECLINED, 0
-                value = value * 10 + digit
-                places -= 1
-            elif digit != 0:
-                exact = False
-            i += 1
+        begin = i + 1
+        value, left, exact, i = read_digits(buf, begin, end, value, decimals)
         if i == begin:
-            declined = quoted and i < end and buf[i] == _BACKSLASH
-            return (t.SCAN_DECLINED if declined else t.SCAN_BAD_NUMBER), 0
+            return _no_digit(buf, i, end, quoted), 0, i
     if i < end and ((buf[i] | 32) == 101 or (quoted and buf[i] == _BACKSLASH)):
-        return t.SCAN_DECLINED, 0
-    if quoted and (i >= end or buf[i] != _QUOTE):
-        return t.SCAN_BAD_NUMBER, 0
-    while places > 0:
-        if value >= VALUE_LIMIT:
-            return t.SCAN_DECLINED, 0
-        value *= 10
-        places -= 1
-    return (t.SCAN_OK if exact else t.SCAN_OFF_GRID), (-value if negative else value)
+        return t.SCAN_DECLINED, 0, i
+    if quoted:
+        if i >= end or buf[i] != _QUOTE:
+            return t.SCAN_BAD_NUMBER, 0, i
+        i += 1
+    value *= POWERS[left]
+    return (t.SCAN_OK if exact else t.SCAN_OFF_GRID), (-value if negative else value), i
 
 
 @kernel
 def parse_steps(buf, i, end, decimals, multiple):
-    """(status, count) of the number at ``i`` in steps of ``multiple`` x 10^-decimals: ticks of a price, lots of a size.
+    """(status, count, offset behind it) of the number at ``i`` in steps of ``multiple`` x 10^-decimals: ticks or lots.
 
     off_grid: not a whole number of steps. Negative numbers are bad numbers.
     """
-    status, value = parse_decimal(buf, i, end, decimals)
+    status, value, i = parse_decimal(buf, i, end, decimals)
     if status != t.SCAN_OK and status != t.SCAN_OFF_GRID:
-        return status, 0
+        return status, 0, i
     if value < 0:
-        return t.SCAN_BAD_NUMBER, 0
+        return t.SCAN_BAD_NUMBER, 0, i
     if status == t.SCAN_OFF_GRID or multiple == 1:
-        return status, value
+        return status, value, i
     if value % multiple != 0:
-        return t.SCAN_OFF_GRID, value // multiple
-    return t.SCAN_OK, value // multiple
+        return t.SCAN_OFF_GRID, value // multiple, i
+    return t.SCAN_OK, value // multiple, i

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fabric.jit import kernel
+from fabric.jit import inlined, kernel
+from venue.eight import POWERS
 
 
 def ascii_bytes(text: str) -> npt.NDArray[np.uint8]:
@@ -17,7 +18,7 @@ def ascii_bytes(text: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(text.encode("ascii"), np.uint8)
 
 
-@kernel
+@inlined
 def put(out, at, text):
     """A whole constant text."""
     for k in range(len(text)):
@@ -52,19 +53,15 @@ def put_padded(out, at, value, width):
 def put_integer(out, at, value):
     """A non-negative number without leading zeros."""
     width = 1
-    limit = 10
-    while width < 19 and value >= limit:
+    while width < 19 and value >= POWERS[width]:
         width += 1
-        limit = limit * 10 if width < 19 else limit
     return put_padded(out, at, value, width)
 
 
 @kernel
 def put_decimal(out, at, units, decimals):
     """``units`` x 10^-decimals as exact decimal text with all its decimals: 6400012 with 2 is 64000.12."""
-    scale = 1
-    for _ in range(decimals):
-        scale *= 10
+    scale = POWERS[decimals]
     whole = units // scale
     at = put_integer(out, at, whole)
     if decimals > 0:

@@ -223,7 +223,26 @@ _NUMBERS = st.one_of(
     st.decimals(-10, 10**7, places=3).map(str),
     st.integers(-5, 10**19),
     st.floats(0, 1e9, allow_nan=False),
-    st.sampled_from(["0", "-0", "00.10", "1.", ".5", "+1", "1e3", "", " 1", "1 ", "999999999999999999", "64000.010000"]),
+    st.sampled_from(
+        [
+            "0",
+            "-0",
+            "00.10",
+            "1.",
+            ".5",
+            "+1",
+            "1e3",
+            "",
+            " 1",
+            "1 ",
+            "999999999999999999",
+            "64000.010000",
+            "123456789.12345678",
+            "0000000000000000000001.5",
+            "1.50000000000000000000",
+            "1.500000000000000000001",
+        ]
+    ),
 )
 _ODD = st.one_of(_NUMBERS, st.none(), st.booleans(), st.text(max_size=3), st.lists(_NUMBERS, max_size=3))
 _BOOK_ROWS = st.lists(st.lists(_NUMBERS, min_size=1, max_size=3), max_size=3)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """``python -m bench.floor RUN_DIR``: the floor, a client that sends one prebuilt order for whatever it receives.
 
 Handshake and subscription in Python; then the C program of ``native/floor.c`` takes over both sockets, or, without a

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """The machine that a figure belongs to: cpu, kernel, versions, commit, cost of the clock, jitter of the hot cpu."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """``python -m bench.venue RUN_DIR``: the venue of the bench. REST is the paper exchange's; the WebSocket side is the generator.
 
 The first session that subscribes to ``ticker`` is the market session, the first with ``fills`` alone the order session;

@@ -22,6 +22,7 @@ from fabric import layout
 from fabric.jit import ROOMS, ROOT, cache_dir
 from fabric.segment import process_start, remove_dead
 from ops import config as configuration
+from ops import recorded
 from ops.config import Config, ConfigError
 from ops.placement import Placement
 
@@ -206,6 +207,7 @@ def compose(
             "source": "recording" if data else "synthetic",
             "data": str(pathlib.Path(data).resolve()) if data else None,
         }
+    values["feed"] = {"hash_every": recorded.HASH_EVERY if data and not live else 0}
     for instrument in values["instruments"]:
         instrument["min_quantity"] = instrument["min_quantity"] or instrument["lot_size"]
         if instrument["baseline"] is None:

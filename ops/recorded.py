@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+from typing import Any
 
+import sim.market
 from ops.config import ConfigError, Instrument
+from sim.reconstruct import book_hashes
 from sim.recording import Frame, Recording
 
+HASH_EVERY = 1000  # frames between two hashes of the top levels
 FRAMES = 200_000  # old orders far from the touch carry the finest sizes, so look at all of a usual file
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "BTC", "ETH")
 
@@ -54,3 +58,13 @@ def _decimals(text: str) -> int:
 
 def _grid(decimals: int) -> str:
     return f"0.{'1'.rjust(decimals, '0')}" if decimals else "1"
+
+
+def compare_books(config: dict[str, Any]) -> dict[str, int]:
+    """The feed's hashes of the top levels against an independent reconstruction from the file: how many, how many equal."""
+    lines = (pathlib.Path(config["state_dir"]) / "book_hashes.txt").read_text().splitlines()
+    ours = {int(index): digest for index, digest in (line.split() for line in lines)}
+    described = sim.market.Instrument.from_config(config["instruments"][0])
+    theirs = dict(book_hashes(config["paper"]["data"], described, HASH_EVERY)) if ours else {}
+    equal = sum(1 for index, digest in ours.items() if theirs.get(index) == digest)
+    return {"every": HASH_EVERY, "compared": len(ours), "equal": equal}

@@ -269,6 +269,8 @@ def finish(
     if code == exits.OK and not (clean and (ledger is None or paper.open_orders(ledger) == 0)):
         code = exits.UNCLEAN
     final = summary.final(figures, config, ledger, supervisor.kill_test, kill, code, startup_s)
+    if config["feed"]["hash_every"]:
+        final["market"]["book_hashes"] = recorded.compare_books(config)
     supervisor.stop_all()
     screen.console.print()
     screen.console.print(summary.table(final))

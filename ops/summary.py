@@ -95,6 +95,8 @@ def table(final_figures: dict[str, Any]) -> Table:
         ("P&L", "{pnl} (NAV {nav}), state {risk_state}".format(**account)),
         ("kill test", "{result}, key {key_id}, {refusal}, {ms} ms".format(**test)),
     ]
+    if hashes := market.get("book_hashes"):
+        rows.insert(1, ("book", "{equal} of {compared} hashes of the top 20 levels equal an independent book".format(**hashes)))
     if final_figures["startup_s"] is not None:
         rows.append(("armed after", f"{final_figures['startup_s']} s"))
     for stage, values in final_figures["stages_ns"].items():

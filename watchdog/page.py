@@ -6,6 +6,7 @@ Several threads of this process count, so ``count`` and ``record`` take a lock t
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import threading
@@ -46,6 +47,15 @@ def publish_link(path: Path, name: str) -> None:
                 old.unlink()
 
 
+def boot_id() -> int:
+    """63 bits of this boot's id, as every segment header has it."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return 0
+    return int(text.replace("-", "").strip()[:16], 16) >> 1
+
+
 def bucket(value_ns: int) -> int:
     """Index of an HdrHistogram with two significant digits: 128 buckets per power of two."""
     exponent = (value_ns | 255).bit_length() - 8
@@ -58,6 +68,8 @@ class StatsPage:
     def __init__(self, shm_dir: Path, config_hash: int, code_hash: int, start: int) -> None:
         name = "stats-watchdog"
         self.path, self.map, generation = create_segment(shm_dir, name, layout.STATS_BYTES)
+        self.lock_fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)  # kept open: its lock says that we live
+        fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.bytes = memoryview(self.map)
         self.words = self.bytes.cast("q")
         self.lock = threading.Lock()
@@ -72,6 +84,7 @@ class StatsPage:
             layout.H_OWNER_START: start,
             layout.H_CREATED_NS: time.monotonic_ns(),
             layout.H_STATE: layout.SEGMENT_STATE_READY,
+            layout.H_BOOT_ID: boot_id(),
             layout.H_CONFIG_HASH: config_hash,
             layout.H_CODE_HASH: code_hash,
             layout.H_ROLE: layout.ROLE_WATCHDOG,

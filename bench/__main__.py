@@ -18,7 +18,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 SCHEMA = 1
 ORDER = ("floor", "pulex_split", "asyncio")
 ROUNDS, BURSTS, WARMUP = 3, 14, 3  # 3 x 14 x 239 samples: ten of them beyond p99.9
-TRIES = 2
+TRIES = 3
 UNANSWERED_MAX = 0.001
 STOLEN_PPM_MAX = 20_000
 KEYS = ("p50_us", "p99_us", "p999_us")
@@ -33,13 +33,13 @@ def options(arguments: list[str]) -> argparse.Namespace:
 
 
 def measure(name: str, bursts: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One round of one client: (the venue's samples, the client's own view). Tried again once. Raises BenchError."""
+    """One round of one client: (the venue's samples, the client's own view). Tried again twice. Raises BenchError."""
     for attempt in range(1, TRIES + 1):
         try:
             with CLIENTS[name]() as running:
                 return running.phase(bursts, WARMUP), running.stages()
         except BenchError as error:
-            print(f"{name}: {error}{'; once more' if attempt < TRIES else ''}", flush=True)
+            print(f"{name}: {error}{'; again' if attempt < TRIES else ''}", flush=True)
             if attempt == TRIES:
                 raise
     raise AssertionError("unreachable")

@@ -105,10 +105,18 @@ def pulex(modules: dict[str, str] | None = None, changes: dict[str, Any] | None 
             yield Running(round_, alive, lambda: stages(supervisor.pages))
         except StartError as error:
             raise BenchError(f"Pulex did not start: {error}") from None
+        except BenchError as error:
+            raise BenchError("; ".join([str(error), *reasons(supervisor.pages)])) from None
         finally:
             supervisor.stop_trading()
             supervisor.stop_house()
             supervisor.stop_all()
+
+
+def reasons(pages: Pages) -> list[str]:
+    """What the processes themselves said was wrong."""
+    readers = {role: pages.stats(role) for role in ("watchdog", "execution", "feed")}
+    return [f"{role}: {error.text}" for role, reader in readers.items() if reader for error in reader.errors()]
 
 
 def stages(pages: Pages) -> dict[str, Any]:

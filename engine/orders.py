@@ -250,6 +250,8 @@ def on_closed(c, row, state, reason, cumulative, now_ns):
         c.counters[layout.EC_ORDERS_EXPIRED] += 1
     else:
         c.counters[layout.EC_ORDERS_CANCELLED] += 1
+        if c.scalars[tables.K_STOPPING] != 0 and o[tables.OR_CANCEL_WANTED] != 0:
+            c.counters[layout.EC_ORDERS_CANCELLED_AT_EXIT] += 1
     return close_order(c, row, state, reason, now_ns)
 
 

@@ -10,9 +10,8 @@ from fabric.atomics import row, store_relaxed, store_release
 from fabric.jit import kernel
 from fabric.meters import counter_set
 from fabric.rings import seqlock_write
+from risk import account
 from risk import tables as rt
-
-_PPM = 1_000_000
 
 
 @kernel
@@ -50,7 +49,6 @@ def account_page(w, n, c, now_ns):
     p[lay.AP_SIGNALS_EXPIRED] = c.scalars[et.K_SIGNALS_EXPIRED]
     p[lay.AP_SIGNALS_REFUSED] = c.scalars[et.K_SIGNALS_REFUSED]
     p[lay.AP_RECONCILED] = a[rt.AC_RECONCILED]
-    nav = min(a[rt.AC_NAV_E8], a[rt.AC_DAY_START_NAV_E8])
     for i in range(n[wi.WN_INSTRUMENTS]):
         at = lay.ACCOUNT_ROWS_WORD + i * len(lay.ACCOUNT_ROW)
         q = c.positions[i]
@@ -60,9 +58,7 @@ def account_page(w, n, c, now_ns):
         p[at + lay.AR_REALISED_E8], p[at + lay.AR_UNREALISED_E8] = q[rt.PO_REALISED_E8], q[rt.PO_UNREALISED_E8]
         p[at + lay.AR_WORKING_BUY_LOTS] = q[rt.PO_WORKING_BUY_LOTS]
         p[at + lay.AR_WORKING_SELL_LOTS] = q[rt.PO_WORKING_SELL_LOTS]
-        unit = mark * c.instruments[i, rt.IN_MULT]  # twice the money of one lot
-        share = c.limits[rt.LM_POSITION_PPM]
-        p[at + lay.AR_CAP_LOTS] = nav // _PPM * share * 2 // unit if unit > 0 and share > 0 else 0
+        p[at + lay.AR_CAP_LOTS] = account.cap_lots(a, mark, c.instruments[i, rt.IN_MULT], c.limits)
     seqlock_write(w[wi.WI_EXEC] + lay.ACCOUNT_OFFSET, p, lay.ACCOUNT_BYTES // 8)
 
 

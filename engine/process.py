@@ -287,15 +287,10 @@ class Execution:
             self._step()
             time.sleep(POLL_S)
         self.stats.status(state=layout.PROCESS_STOPPING)
-        before = self._counter("orders_cancelled")
         code = self._finish()
-        self.stats.set("orders_cancelled_at_exit", self._counter("orders_cancelled") - before)
         time.sleep(2 * 0.005)  # one page interval: the last counters reach the stats page
         self.memory.arrays["stop"][0] = 1
         thread.join(2.0)
         self.memory.link.close()
         self.stats.status(state=layout.PROCESS_STOPPED, cache_misses=jit.cache_misses())
         return code
-
-    def _counter(self, name: str) -> int:
-        return int(self.memory.core.counters[layout.EXEC_COUNTERS.index(name)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from engine import orders, router, submit, tables
 from fabric import layout
 from fabric.jit import kernel
+from risk import account
 from risk import tables as risk
 
 SIZE_TOLERANCE = 4  # a quote is kept when its leaves are within a quarter of the wish
@@ -22,6 +23,12 @@ def slot_of(strategy, instrument, side):
 
 
 @kernel
+def near(leaves, lots):
+    """Whether what rests is within the tolerance of a size."""
+    return abs(leaves - lots) * SIZE_TOLERANCE <= lots
+
+
+@kernel
 def keep(c, strategy, instrument, owner, side, price_ticks, lots, order_kind, source, now_ns):
     """Bring one side to the wish; ``source`` is the OI_SIGNAL_ROW of a new order. 1 when something was said."""
     b = c.books[instrument]
@@ -31,8 +38,8 @@ def keep(c, strategy, instrument, owner, side, price_ticks, lots, order_kind, so
     row = c.quotes[slot, tables.QS_ROW]
     if row >= 0:
         o = c.orders[row]
-        near = abs(o[tables.OR_LEAVES] - lots) * SIZE_TOLERANCE <= lots
-        if o[tables.OR_PRICE_TICKS] == price_ticks and near:
+        reduced = lots // account.drawdown_divisor(c.account)  # what the gate may have made of it
+        if o[tables.OR_PRICE_TICKS] == price_ticks and (near(o[tables.OR_LEAVES], lots) or near(o[tables.OR_LEAVES], reduced)):
             c.counters[layout.EC_QUOTES_KEPT] += 1
             return 0
         if now_ns - o[tables.OR_SENT_NS] < c.limits[risk.LM_MIN_QUOTE_LIFE_NS]:

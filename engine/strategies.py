@@ -7,7 +7,7 @@ the answer be another one without this slow-path parameter?", asked only until t
 
 from __future__ import annotations
 
-from engine import quotes, router, submit, tables
+from engine import quotes, submit, tables
 from fabric import layout
 from fabric.atomics import call_address
 from fabric.jit import kernel
@@ -174,13 +174,13 @@ def apply_intent(c, strategy, instrument, row, source, now_ns):
 
 @kernel
 def take(c, instrument, owner, row, source, now_ns):
-    """One order of a strategy, at its own price."""
+    """One order of a strategy, at its own price; that of a market order is its protection at the venue."""
     n, q = c.intents[row], c.order_in
     submit.clear_order_in(c)
     q[risk.OI_INSTRUMENT] = instrument
     q[risk.OI_OWNER] = owner
     q[risk.OI_SIDE] = n[tables.NT_SIDE]
-    q[risk.OI_TYPE] = router.wire_type(n[tables.NT_TYPE])
+    q[risk.OI_TYPE] = n[tables.NT_TYPE]
     q[risk.OI_PRICE_TICKS] = n[tables.NT_PRICE_TICKS]
     q[risk.OI_LOTS] = n[tables.NT_LOTS]
     q[risk.OI_DECISION_X2_TICKS] = c.books[instrument, risk.BK_MARK_X2_TICKS]

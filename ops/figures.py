@@ -209,7 +209,7 @@ def _signals(signals: dict[str, int], execution: dict[str, int], source: str) ->
     return {
         "source": source,
         **_of(signals, "published", "oneshots", "parameters", "held"),
-        "used": execution.get("signals_used", 0) + execution.get("parameters_used", 0),
+        "used": execution.get("signals_used", 0),
         "expired": execution.get("signals_expired", 0),
         "refused": execution.get("signals_refused", 0),
     }

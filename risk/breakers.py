@@ -29,10 +29,10 @@ def after_mark(account, owners, limits, now_ns):
 def day_loss(account, limits):
     """Halt when NAV <= 0 or the loss since day start reaches its share of min(NAV, day start); BREACH_HALT if new.
 
-    A disarmed account is not judged (it may not even be funded yet): the first mark after arming is.
+    Not judged: an account that is disarmed, or of which the venue has told nothing yet (armed, but still without funds).
     """
     state = account[tables.AC_STATE]
-    if state != layout.RISK_ACTIVE and state != layout.RISK_PAUSED:
+    if (state != layout.RISK_ACTIVE and state != layout.RISK_PAUSED) or account[tables.AC_RECONCILED] == 0:
         return 0
     nav = account[tables.AC_NAV_E8]
     loss = account[tables.AC_DAY_START_NAV_E8] - nav

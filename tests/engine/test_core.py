@@ -80,6 +80,18 @@ def test_quote_that_matches_is_kept(quoted):
     assert run.state_of(bid) == "live"
 
 
+def test_quote_that_the_drawdown_halved_is_kept(run):
+    run.c.account[risk.AC_DRAWDOWN_STEP] = 1
+    run.tick(1_000_000, 1_000_010)
+    rows = [row for _, row, _ in run.commands()]
+    assert run.get(rows[0], "lots") == 5
+    for row in rows:
+        run.ack(row)
+    run.now += 100 * MS
+    run.tick(1_000_000, 1_000_010)
+    assert run.commands() == []
+
+
 def test_moved_quote_is_cancelled_at_once_and_placed_again_when_that_is_confirmed(quoted):
     run, bid, _ = quoted
     run.now += 100 * MS
@@ -212,6 +224,7 @@ def test_stop_cancels_everything_and_places_nothing(quoted):
     run.tick(1_000_000, 1_000_010)
     assert run.commands() == []
     assert run.c.scalars[tables.K_LIVE_COUNT] == 0
+    assert run.count("orders_cancelled_at_exit") == 2
 
 
 def test_session_down_makes_pending_orders_unknown_and_keeps_their_exposure(run):

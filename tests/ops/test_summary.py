@@ -29,7 +29,7 @@ LEDGER: dict[str, Any] = {"orders": [{"status": "open"}], "keys": [], "fills": [
 def make(where: Paths, config: dict[str, Any]) -> dict[str, Any]:
     execution, signals = StatsWriter(where.shm_dir, "execution"), StatsWriter(where.shm_dir, "signal")
     execution.set("orders_sent", 5)
-    execution.set("signals_used", 2)
+    execution.set("signals_used", 5)  # all records, the three parameters among them
     execution.set("parameters_used", 3)
     execution.record("tick_to_order", 2100)
     signals.record("llm_latency", 400_000_000)

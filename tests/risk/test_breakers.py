@@ -65,6 +65,13 @@ def test_paused_account_still_halts_and_disarmed_or_killed_is_left_alone():
         assert w.account[tables.AC_STATE] == expected
 
 
+def test_armed_account_that_the_venue_has_not_told_of_yet_is_not_judged():
+    w = funded(0, day_start=0, hwm=0)
+    w.account[tables.AC_RECONCILED] = 0
+    assert judge(w) == 0
+    assert w.account[tables.AC_STATE] == layout.RISK_ACTIVE
+
+
 @pytest.mark.parametrize(("down", "step"), [(99_999, 0), (100_000, 1), (100_001, 1), (150_000, 1), (150_001, 2), (300_000, 2)])
 def test_drawdown_steps_at_the_limit_and_beyond_half_as_much_again(down, step):
     w = funded(NAV - down, day_start=NAV - down, drawdown_ppm=100_000)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-"""What comes into a pass: lease, market ring, signal ring, order session, reconciliation. Each journaled, then given to the core.
+"""What comes into a pass: lease, market, signals, order session, reconciliation; each journaled, then given to the core.
 
 A market, signal or venue record is journaled as it was read, its kind in the upper bits of the journal kind and the time
 of the pass in place of a word that replay does not need.
@@ -208,7 +208,6 @@ def on_order_message(w, n, c, buffer, start, end, recv_ns):
 @kernel
 def read_frames(w, n, c, s, recv_ns):
     """Handle the complete frames of the order session; 0 or a close code."""
-    stats = w[wi.WI_STATS]
     frame = row(w[wi.WI_FRAME], len(vt.FRAME_WORDS))
     buffer = octets(s[vt.SE_BUFFER], s[vt.SE_CAPACITY])
     for _ in range(wi.FRAMES_PER_PASS):

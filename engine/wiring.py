@@ -1,9 +1,9 @@
 """Columns of the execution loop's private address table: where everything is that the compiled passes touch.
 
-One int64 row, filled by the control thread before the loop starts. Addresses, but for ``new_epoch`` (a number); ``control`` is the
-address of the CONTROL words. A restarted
-feed, signal or journal process has a new file: the control thread maps it, stores the new address in the ``new_`` word and
-then bumps ``remap``; the loop takes them over at the start of its next pass.
+One int64 row, filled by the control thread before the loop starts. Addresses, but for ``new_epoch`` (a number);
+``control`` is the address of the CONTROL words. A restarted feed, signal or journal process has a new file: the control
+thread maps it, stores the new address in the ``new_`` word and then bumps ``remap``; the loop takes them over at the
+start of its next pass.
 """
 
 from __future__ import annotations

@@ -47,14 +47,14 @@ from strategy.api import (
 )
 
 PARAMETERS = {
-    "half_spread_bps_x100": 150,
+    "half_spread_bps_x100": 500,  # fees of 2 and an adverse move of 1 basis point are to be earned back
     "min_half_spread_bps_x100": 50,
     "max_skew_bps_x100": 500,  # bound of the slow path's skew, either way
     "inventory_skew_bps_x100": 200,  # shift of both quotes when the inventory is at its cap
     "micro_price": 0,  # 1: lean toward the side with less size
     "allow_short": 0,  # 1: may sell what it does not own (spot accounts cannot)
     "back_off_ms": 250,
-    "requote_bps_x100": 50,  # half a basis point: finer moves are noise that only spends message budget
+    "requote_bps_x100": 100,  # one basis point: finer moves are noise that only spends message budget
     "size_of_cap_ppm": 50_000,  # quote size as a part of the position cap
 }
 (

@@ -126,14 +126,14 @@ def test_without_a_directory_to_write_to_a_kernel_is_compiled_in_memory(monkeypa
 
 
 def test_the_cache_directory_is_the_users_choice_then_xdgs_then_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", "/somewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("PULEX_CACHE_DIR", "/mine")
     assert jit.cache_dir() == pathlib.Path("/mine")
     monkeypatch.delenv("PULEX_CACHE_DIR")
     assert jit.cache_dir() == pathlib.Path("/xdg/pulex")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert jit.cache_dir() == pathlib.Path("/home/someone/.cache/pulex")
+    assert jit.cache_dir() == pathlib.Path("/somewhere/.cache/pulex")
 
 
 def test_kernels_count_no_references_and_raise_nothing() -> None:

@@ -97,7 +97,7 @@ def test_our_market_order_takes_from_the_crowd_and_is_told_in_the_next_advance()
     assert source.next_at_ns() == 0
     told = bodies(source, SECOND_NS)
     assert [body["type"] for body in told] == ["trade", "book_delta", "tick"]
-    assert (told[0]["side"], told[0]["size"], told[0]["trade_id"]) == ("buy", "0.00010", outcomes[0].trade_id)  # type: ignore[union-attr]
+    assert (told[0]["side"], told[0]["size"], told[0]["trade_id"]) == ("buy", "0.00010", outcomes[0].trade_id)
 
 
 def test_our_improving_quote_becomes_the_touch_and_the_crowd_fills_it() -> None:

@@ -52,7 +52,7 @@ def test_session_opens_with_the_key_in_its_header_and_keeps_early_frames(serve: 
         protocol = ServerProtocol()
         protocol.receive_data(sock.recv(4096))
         (request,) = protocol.events_received()
-        heard.extend((request.path, request.headers["X-API-Key"], request.headers.get("Sec-WebSocket-Extensions", "")))  # type: ignore[union-attr]
+        heard.extend((request.path, request.headers["X-API-Key"], request.headers.get("Sec-WebSocket-Extensions", "")))
         protocol.send_response(protocol.accept(request))  # type: ignore[arg-type]
         sock.sendall(b"".join(protocol.data_to_send()) + b"\x81\x02{}")
         sock.recv(1)

@@ -107,6 +107,9 @@ def method(chosen: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     chosen = options(arguments)
     place = placement()
+    if place.house[0] == place.execution[0]:
+        print(f"bench: this process may use cpu {place.house[0]} only; venue and client need one each (see taskset -p $$)")
+        return 1
     warm()
     about = machine.describe(place) | {"floor": "C" if compile_native() else "compiled Python"}
     print_machine(about)

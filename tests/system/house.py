@@ -29,7 +29,7 @@ from typing import Any
 from fabric.jit import ROOT, cache_dir
 from watchdog.client import WatchdogError, request
 
-START_S = 300.0  # a changed source file is compiled first; with the cache it is a few seconds
+START_S = 600.0  # a changed source file is compiled first; with the cache it is a few seconds
 POLL_S = 0.05
 NAME = "paper"
 Ledger = dict[str, Any]
@@ -77,7 +77,7 @@ class House:
         self.summary = home / "summary.json"
         self.process: subprocess.Popen[bytes] | None = None
         self.last_ledger: Ledger = {}
-        self._config: dict[str, Any] = {}
+        self._segments: pathlib.Path | None = None
 
     def __enter__(self) -> House:
         return self
@@ -106,7 +106,11 @@ class House:
         if until:
             self.wait(self.venue_answers, START_S, "the exchange to answer")
         if until == "trading":
-            self.wait(lambda: bool(resting(self.ledger())), START_S, "a resting order")
+            self.wait_trading()
+
+    def wait_trading(self) -> None:
+        """Until one of our orders rests in the book."""
+        self.wait(lambda: bool(resting(self.ledger())), START_S, "a resting order")
 
     def env(self) -> dict[str, str]:
         """The environment of a user whose home this is; compiled kernels are shared with everybody."""
@@ -130,10 +134,13 @@ class House:
             time.sleep(POLL_S)
 
     def end(self, timeout_s: float = 60.0) -> tuple[int, dict[str, Any]]:
-        """Wait for the run's own end: (exit code, summary). ``last_ledger`` is read all the way until the exchange goes."""
+        """Wait until the run and all its processes have ended by themselves: (exit code, summary).
+
+        ``last_ledger`` is read all the way until the exchange goes.
+        """
         assert self.process
         deadline = time.monotonic() + timeout_s
-        while self.process.poll() is None:
+        while self.process.poll() is None or self.survivors():
             assert time.monotonic() < deadline, f"the run did not end in {timeout_s} s\n{self.tail()}"
             with contextlib.suppress(OSError):
                 self.ledger()
@@ -157,11 +164,10 @@ class House:
                 os.kill(pid, signal.SIGKILL)
         if self.process:
             self.process.wait()
-        segments = pathlib.Path(self._config.get("shm_dir", "/nowhere"))
-        if segments.is_dir():
-            for file in segments.iterdir():
+        if self._segments and self._segments.is_dir():
+            for file in self._segments.iterdir():
                 file.unlink()
-            segments.rmdir()
+            self._segments.rmdir()
         return left
 
     def survivors(self) -> list[int]:
@@ -177,10 +183,13 @@ class House:
 
     @property
     def config(self) -> dict[str, Any]:
-        """config.json of the latest run."""
-        with contextlib.suppress(OSError, ValueError):
-            self._config = json.loads((self.run_dir / "config.json").read_text())
-        return self._config
+        """config.json of the latest run; empty until that is written."""
+        try:
+            values: dict[str, Any] = json.loads((self.run_dir / "config.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        self._segments = pathlib.Path(values["shm_dir"])
+        return values
 
     def pid(self, role: str) -> int:
         """Of a role's newest process: supervisor, venue, watchdog, journal, feed, execution, signal."""
@@ -207,7 +216,7 @@ class House:
     def venue_answers(self) -> bool:
         """The exchange is up."""
         try:
-            return bool(self.config) and "exchange_ts" in self._call("GET", "/v1/time")
+            return "exchange_ts" in self._call("GET", "/v1/time")
         except OSError:
             return False
 
@@ -232,9 +241,12 @@ class House:
         return pathlib.Path(self.config["venue"]["management_key_file"]).read_text().strip()
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        config = self.config
+        if not config:
+            raise OSError("the run has not written its configuration yet")
         headers = {"X-API-Key": self.management_key(), "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        call = urllib.request.Request(self.config["venue"]["rest_url"] + path, data, headers, method=method)
+        call = urllib.request.Request(config["venue"]["rest_url"] + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(call, timeout=5.0) as answer:
                 found: dict[str, Any] = json.load(answer)

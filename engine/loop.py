@@ -11,16 +11,14 @@ from __future__ import annotations
 from engine import core, inbound, outbound, pages
 from engine import tables as et
 from engine import wiring as wi
-from engine.tables import Core
+from engine.core_type import core_at
 from fabric import layout as lay
-from fabric.atomics import cpu_pause, load_acquire, load_relaxed, row, table
+from fabric.atomics import cpu_pause, load_acquire, load_relaxed, row
 from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
 from fabric.meters import heartbeat, record, status_set
 from venue import sockets
 from venue import tables as vt
-
-CORE_TABLES = len(Core._fields)
 
 
 @kernel
@@ -55,6 +53,7 @@ def exec_pass(w, n, c):
     now_ns = monotonic_ns(w[wi.WI_SCRATCH])
     if inbound.take_remaps(w, n, c, now_ns):
         core.on_lost(c, now_ns)
+        inbound.replay_state(w, n, c, now_ns)
     check_permission(w, n, c, now_ns)
     work = inbound.read_market(w, n, c, now_ns)
     if work == 0:
@@ -99,39 +98,10 @@ def meter(w, n, now_ns, work):
 
 @kernel
 def exec_loop(wiring_address, passes_max):
-    """Run passes until the stop word is set, or ``passes_max`` of them (warming); returns the passes made.
-
-    The views are built here and not in a function of their own: without reference counting no function returns an array.
-    """
+    """Run passes until the stop word is set, or ``passes_max`` of them (warming); returns the passes made."""
     w = row(wiring_address, wi.ROWS)
     n = row(wiring_address + wi.ROWS * 8, wi.ROWS)
-    t = table(w[wi.WI_CORE], CORE_TABLES, 3)
-    c = Core(
-        row(t[0, 0], t[0, 1]),  # scalars
-        table(t[1, 0], t[1, 1], t[1, 2]),  # instruments
-        table(t[2, 0], t[2, 1], t[2, 2]),  # books
-        row(t[3, 0], t[3, 1]),  # limits
-        row(t[4, 0], t[4, 1]),  # account
-        table(t[5, 0], t[5, 1], t[5, 2]),  # positions
-        table(t[6, 0], t[6, 1], t[6, 2]),  # owners
-        table(t[7, 0], t[7, 1], t[7, 2]),  # subbooks
-        row(t[8, 0], t[8, 1]),  # rate
-        table(t[9, 0], t[9, 1], t[9, 2]),  # orders
-        table(t[10, 0], t[10, 1], t[10, 2]),  # signals
-        table(t[11, 0], t[11, 1], t[11, 2]),  # parameters
-        table(t[12, 0], t[12, 1], t[12, 2]),  # quotes
-        table(t[13, 0], t[13, 1], t[13, 2]),  # queue
-        table(t[14, 0], t[14, 1], t[14, 2]),  # commands
-        table(t[15, 0], t[15, 1], t[15, 2]),  # strategy_calls
-        table(t[16, 0], t[16, 1], t[16, 2]),  # strategy_memory
-        table(t[17, 0], t[17, 1], t[17, 2]),  # intents
-        row(t[18, 0], t[18, 1]),  # order_in
-        row(t[19, 0], t[19, 1]),  # counters
-        table(t[20, 0], t[20, 1], t[20, 2]),  # journal
-        row(t[21, 0], t[21, 1]),  # journal_count
-        row(t[22, 0], t[22, 1]),  # seen_trades
-        row(t[23, 0], t[23, 1]),  # outputs
-    )
+    c = core_at(w[wi.WI_CORE])
     done = 0
     while done < passes_max and load_acquire(w[wi.WI_STOP]) == 0:
         work = exec_pass(w, n, c)

@@ -56,7 +56,6 @@ class ExecutionMemory:
         self.inbox = Inbox()
         self.core = state.build(config)
         self.strategies: list[Strategy] = []
-        self._core_addresses = state.addresses(self.core)
         symbols = symbols_of(instruments)
         self.arrays: dict[str, npt.NDArray[Any]] = {
             "stop": np.zeros(8, np.int64),
@@ -81,7 +80,7 @@ class ExecutionMemory:
         w, n = self.table
         for name, array in self.arrays.items():
             w[wi.WIRING.index(name)] = array.ctypes.data
-        w[wi.WI_CORE] = self._core_addresses.ctypes.data
+        w[wi.WI_CORE] = self.core.address
         w[wi.WI_EXEC], w[wi.WI_STATS] = execution, stats
         w[wi.WI_SESSION], w[wi.WI_INBOX] = self.link.address, self.inbox.words.ctypes.data
         n[wi.WN_SEND_CAPACITY], n[wi.WN_INSTRUMENTS] = SEND_BYTES, len(instruments)

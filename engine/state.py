@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import tables
+from engine.core_type import COLUMNS
 from engine.tables import Core
 from fabric import layout
 from risk import tables as risk
@@ -122,6 +123,8 @@ def build(config: dict[str, Any]) -> Core:
         seen_trades=np.full(tables.TRADES_SEEN, -1, np.int64),
         outputs=zeros(16),
     )
+    for name, columns in COLUMNS.items():
+        assert getattr(core, name).shape[1] == columns, name
     start(core, config, len(strategies))
     return core
 
@@ -159,13 +162,3 @@ def bind_strategy(core: Core, number: int, address: int, instruments: list[int],
         memory = core.strategy_memory[number * layout.INSTRUMENTS_MAX + instrument]
         memory[first : first + len(parameters)] = parameters
     row[tables.CA_ON] = 1
-
-
-def addresses(core: Core) -> Array:
-    """One row per table in the order of ``Core``: address, rows, columns (0 = one-dimensional), for views by address."""
-    rows = []
-    for table in core:
-        assert table.dtype == np.int64
-        assert table.flags.c_contiguous
-        rows.append((table.ctypes.data, table.shape[0], table.shape[1] if table.ndim == 2 else 0))
-    return np.array(rows, np.int64)

@@ -82,7 +82,7 @@ CORE_SCALARS = words(
 )
 
 
-class Core(NamedTuple):
+class CoreTables(NamedTuple):
     """Every table of the core. Shapes in ``risk.tables`` and above; rows are never moved, only reused when terminal."""
 
     scalars: Array  # (len(CORE_SCALARS),)
@@ -109,6 +109,23 @@ class Core(NamedTuple):
     journal_count: Array  # (1,)
     seen_trades: Array  # (TRADES_SEEN,) ring of applied venue trade ids, hashed
     outputs: Array  # (16,) small results
+
+
+class Core(CoreTables):
+    """The tables with the address of their address table, which is all that compiled code takes (``engine.core_type``)."""
+
+    _rows: Array
+
+    @property
+    def address(self) -> int:
+        """Of one row per table: address, rows, columns (0 = one-dimensional)."""
+        rows = self.__dict__.get("_rows")
+        if rows is None:
+            import numpy as np
+
+            rows = np.array([(t.ctypes.data, t.shape[0], t.shape[1] if t.ndim == 2 else 0) for t in self], np.int64)
+            self.__dict__["_rows"] = rows  # lives as long as the tables do
+        return int(rows.ctypes.data)
 
 
 JOURNAL_BATCH = 256

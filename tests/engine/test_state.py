@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+
+import numpy as np
 import pytest
 
 from engine import state, tables
@@ -34,7 +37,7 @@ def test_limit_that_is_not_named_is_missing_and_unknown_ones_are_refused():
 
 def test_addresses_name_every_table():
     core = state.build(config())
-    rows = state.addresses(core)
-    assert rows.shape == (len(tables.Core._fields), 3)
+    words = ctypes.c_int64 * (3 * len(tables.Core._fields))
+    rows = np.array(words.from_address(core.address)).reshape(-1, 3)
     for table, (address, count, columns) in zip(core, rows, strict=True):
         assert (table.ctypes.data, table.size) == (address, count * max(columns, 1))

@@ -254,7 +254,7 @@ def read_session(w, n, c, now_ns):
     if first:
         s[vt.SE_OPENED] = 1
         n[wi.WN_SESSION_UP] = 1
-        n[wi.WN_SEND_END] = 0
+        n[wi.WN_SEND_END] = n[wi.WN_UNSENT] = 0
         core.on_session(c, 1, now_ns)
     count = session.fill(s)
     if count == 0 and not first:

@@ -62,6 +62,8 @@ def exec_pass(w, n, c):
     if work == 0 or now_ns - n[wi.WN_LAST_ORDER_POLL_NS] > wi.ORDER_POLL_NS:
         n[wi.WN_LAST_ORDER_POLL_NS] = now_ns
         work += inbound.read_session(w, n, c, now_ns)
+    if work == 0 and n[wi.WN_UNSENT] > 0 and n[wi.WN_SESSION_UP]:
+        outbound.check_unsent(w, n)  # when there is time, so that no order waits for the answer
     if now_ns - n[wi.WN_LAST_TIMER_NS] > wi.TIMER_NS and c.scalars[et.K_COMMANDS] == 0:
         n[wi.WN_LAST_TIMER_NS] = now_ns
         c.scalars[et.K_WALL_OFFSET_NS] = wall_ns(w[wi.WI_SCRATCH]) - monotonic_ns(w[wi.WI_SCRATCH])

@@ -67,11 +67,17 @@ def refusal(w, n, c, journaled, now_ns):
         return lay.REASON_JOURNAL_FULL
     if not n[wi.WN_SESSION_UP]:
         return lay.REASON_SESSION_DOWN
+    if n[wi.WN_UNSENT] > n[wi.WN_UNSENT_MAX]:
+        check_unsent(w, n)
+    return lay.REASON_UNSENT_BYTES if n[wi.WN_UNSENT] > n[wi.WN_UNSENT_MAX] else lay.REASON_NONE
+
+
+@kernel
+def check_unsent(w, n):
+    """Ask the kernel what the venue has not taken yet; a question that fails counts as more than is allowed."""
     s = row(w[wi.WI_SESSION], len(vt.SESSION))
     unsent = sockets.unsent_bytes(s[vt.SE_FD], w[wi.WI_SCRATCH])
-    if unsent < 0 or unsent > n[wi.WN_UNSENT_MAX]:
-        return lay.REASON_UNSENT_BYTES
-    return lay.REASON_NONE
+    n[wi.WN_UNSENT] = unsent if unsent >= 0 else n[wi.WN_UNSENT_MAX] + 1
 
 
 @kernel
@@ -134,7 +140,7 @@ def report_cancels(c, count, sent, now_ns):
 
 
 @kernel
-def send_all(w, n, c, count, places, cancels_end, now_ns):
+def send_all(w, n, c, count, places, cancels_end, started):
     """The one call. Returns 0, or a close code when the socket took only a part or is dead."""
     s = row(w[wi.WI_SESSION], len(vt.SESSION))
     stats = w[wi.WI_STATS]
@@ -149,6 +155,7 @@ def send_all(w, n, c, count, places, cancels_end, now_ns):
     if size == 0:
         report_cancels(c, count, 0, before)
         return vt.CLOSE_NONE
+    record(stats, lay.EH_ENCODE, before - started)
     if n[wi.WN_TRIGGER_RECV_NS] > 0:
         record(stats, lay.EH_TICK_TO_ORDER, before - n[wi.WN_TRIGGER_RECV_NS])
     sent = sockets.transmit(s[vt.SE_FD], w[wi.WI_SEND], size)
@@ -157,6 +164,7 @@ def send_all(w, n, c, count, places, cancels_end, now_ns):
     c.counters[lay.EC_SENDS] += 1
     c.counters[lay.EC_BYTES_OUT] += max(sent, 0)
     n[wi.WN_ORDERS_SENT] += places
+    n[wi.WN_UNSENT] += size  # all of it until the kernel says otherwise (``check_unsent``)
     whole = sent == size
     if places:
         report_places(c, count, core.SENT if whole else core.IN_DOUBT, lay.REASON_NONE, after)
@@ -185,8 +193,7 @@ def drain(w, n, c, now_ns):
     reason = refusal(w, n, c, journaled, started) if count else lay.REASON_NONE
     places = encode_places(w, n, c, count, wall_ms, reason, started)
     if n[wi.WN_SESSION_UP] and n[wi.WN_SEND_END] > 0:
-        record(w[wi.WI_STATS], lay.EH_ENCODE, monotonic_ns(w[wi.WI_SCRATCH]) - started)
-        code = send_all(w, n, c, count, places, cancels_end, now_ns)
+        code = send_all(w, n, c, count, places, cancels_end, started)
     else:
         n[wi.WN_SEND_END] = 0
         report_cancels(c, count, 0, started)

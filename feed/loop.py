@@ -127,8 +127,8 @@ def apply_book(t, decoded, stats):
 
 
 @kernel
-def on_market(t, decoded, recv_ns):
-    """One decoded market message: book, state table, ring."""
+def on_market(t, decoded, recv_ns, started):
+    """One decoded market message: book, ring, then (off the path) the state table; returns the time when it was told."""
     stats = t[ft.FD_STATS]
     kind, i, index = decoded[vt.DC_KIND], decoded[vt.DC_INSTRUMENT], decoded[vt.DC_SOURCE_INDEX]
     rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
@@ -136,7 +136,6 @@ def on_market(t, decoded, recv_ns):
     event = row(t[ft.FD_RECORD], 16)
     for word in range(16):
         event[word] = 0
-    started = monotonic_ns(t[ft.FD_SCRATCH])
     if kind == lay.MARKET_TICK:
         counter_add(stats, lay.FC_TICKS, 1)
         state[lay.ST_BID_TICKS] = event[lay.M_BID_TICKS] = decoded[vt.DC_BID_TICKS]
@@ -158,7 +157,6 @@ def on_market(t, decoded, recv_ns):
     state[lay.ST_RECV_NS] = recv_ns
     if index >= 0:
         state[lay.ST_SOURCE_INDEX] = index
-    write_state(t, i)
     event[lay.M_KIND], event[lay.M_INSTRUMENT], event[lay.M_STATUS] = kind, i, state[lay.ST_STATUS]
     if kind == lay.MARKET_STATUS:
         event[lay.M_TRADE_LOTS] = decoded[vt.DC_STATUS]
@@ -167,9 +165,12 @@ def on_market(t, decoded, recv_ns):
     ready = monotonic_ns(t[ft.FD_SCRATCH])
     record(stats, lay.FH_BOOK, ready - started)
     publish(t, event, recv_ns, ready)
-    record(stats, lay.FH_PUBLISH, monotonic_ns(t[ft.FD_SCRATCH]) - ready)
+    write_state(t, i)
+    told = monotonic_ns(t[ft.FD_SCRATCH])
+    record(stats, lay.FH_PUBLISH, told - ready)
     if index >= 0 and t[ft.FD_HASH_EVERY] > 0 and (index + 1) % t[ft.FD_HASH_EVERY] == 0:
         sample_levels(t, i, index)
+    return told
 
 
 @kernel
@@ -191,12 +192,11 @@ def count_bad(t, status):
 
 
 @kernel
-def on_message(t, buffer, start, end, recv_ns):
-    """One complete text message."""
+def on_message(t, buffer, start, end, recv_ns, started):
+    """One complete text message, taken up at ``started``; returns the time when it was dealt with."""
     stats = t[ft.FD_STATS]
     decoded = row(t[ft.FD_DECODED], len(vt.DECODED))
     n = t[ft.FD_INSTRUMENTS]
-    started = monotonic_ns(t[ft.FD_SCRATCH])
     status = purpleflea.decode_market(
         buffer,
         start,
@@ -214,11 +214,12 @@ def on_message(t, buffer, start, end, recv_ns):
         count_bad(t, status)
         if status != vt.SCAN_UNKNOWN_TYPE and status != vt.SCAN_UNKNOWN_SYMBOL:
             announce(t, lay.MARKET_STATUS, now_ns)
-        return
+        return now_ns
     if decoded[vt.DC_KIND] == lay.MARKET_OTHER or decoded[vt.DC_KIND] == lay.MARKET_NONE:
-        return
+        return now_ns
     if count_source(t, decoded[vt.DC_SOURCE_INDEX]):
-        on_market(t, decoded, recv_ns)
+        return on_market(t, decoded, recv_ns, now_ns)
+    return now_ns
 
 
 @kernel
@@ -261,6 +262,7 @@ def read_frames(t, s, recv_ns):
     buffer = octets(s[vt.SE_BUFFER], s[vt.SE_CAPACITY])
     send = octets(t[ft.FD_SEND], t[ft.FD_SEND_CAPACITY])
     mask = row(t[ft.FD_MASK], 1)
+    clock = recv_ns
     for _ in range(FRAMES_PER_PASS):
         status = frames.next_frame(buffer, s[vt.SE_START], s[vt.SE_END], MESSAGE_MAX, frame)
         if status == vt.FRAME_NEED:
@@ -275,7 +277,7 @@ def read_frames(t, s, recv_ns):
         s[vt.SE_START] = frame[vt.FR_NEXT]
         opcode = frame[vt.FR_OPCODE]
         if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
-            on_message(t, buffer, at, at + length, recv_ns)
+            clock = on_message(t, buffer, at, at + length, recv_ns, clock)
         elif opcode == frames.OP_PING:
             counter_add(stats, lay.FC_PINGS, 1)
             end = frames.encode_pong(send, t[ft.FD_SEND_END], buffer, at, length, frames.next_mask(mask))
@@ -338,11 +340,11 @@ def feed_loop(t_address, passes_max):
         last_ns = now_ns
         heartbeat(stats, now_ns)
         status_set(stats, lay.P_PASSES, done)
-        if work == 0:
+        if t[ft.FD_IDLE] == lay.IDLE_YIELD:
+            sockets.yield_cpu()  # after work too: execution shares this cpu and has something to do now
+        elif work == 0:
             if t[ft.FD_IDLE] == lay.IDLE_SPIN:
                 cpu_pause()
-            elif t[ft.FD_IDLE] == lay.IDLE_YIELD:
-                sockets.yield_cpu()
             else:
                 sockets.rest(t[ft.FD_SCRATCH])
     return done

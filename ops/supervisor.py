@@ -277,13 +277,20 @@ class Supervisor:
         return self.wait_for_kill()
 
     def wait_for_kill(self) -> dict[str, Any]:
-        """Wait until the watchdog has proven its kill, or is out of time."""
+        """Wait until the watchdog has proven its kill, or is out of time; one that dies meanwhile gets a successor."""
         deadline = time.monotonic() + KILL_S
         status: dict[str, Any] = {}
-        while time.monotonic() < deadline and "watchdog" in self.running and self.running["watchdog"].alive():
+        while time.monotonic() < deadline:
+            watchdog = self.running.get("watchdog")
+            if watchdog is None or not watchdog.alive():
+                self.say("the watchdog died too: its successor takes up the kill")
+                time.sleep(children.BACKOFF_FIRST_S)
+                self.spawn("watchdog")
             status = self.ask({"op": "status"})
             if (status.get("kill") or {}).get("proven"):
                 break
+            if status.get("ok") and not status.get("latched"):  # it died before it could latch
+                self.ask({"op": "kill", "reason": self.halted or "the watchdog died"})
             self.beat()
             time.sleep(0.05)
         kill = dict(status.get("kill") or {})

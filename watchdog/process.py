@@ -165,14 +165,14 @@ class Watchdog:
             self.exit_code = 1
 
     # --- Registration ------------------------------------------------------------------------------------------------
-    def begin_registration(self) -> bool:
-        """Take the old epoch's permission away before its key is replaced; False while a lease is granted."""
-        if self.watch is not None and self.watch.state == layout.LEASE_GRANTED:
-            return False
+    def begin_registration(self) -> None:
+        """Take the old epoch's permission away before its key is replaced, also one that is granted still.
+
+        Execution may have lapsed by its own clock when we saw nothing: it has closed its session and asks for the next epoch.
+        """
         if self.page is not None:
             self.page.end(layout.LEASE_WITHDRAWN)
         self.watch = None
-        return True
 
     def adopt(self, process: processes.Process, epoch: int) -> lease.LeasePage:
         """A new epoch has its key: give it a page of its own and begin to watch its beat."""
@@ -210,13 +210,15 @@ class Watchdog:
         return self.watch.state if self.watch else layout.LEASE_WITHHELD
 
     def retire_left_over(self, _result: Any) -> None:
-        """Revoke what a former watchdog minted, again and again until the venue has confirmed it."""
+        """Revoke what a former watchdog minted and cancel what it let out, again and again until the venue has confirmed it."""
         if not isinstance(_result, int) and self.latch is None and not self.ending:
 
             def job() -> int:
                 if isinstance(_result, Exception):
                     time.sleep(RETRY_S)
-                return self.ring.retire(self.venue, self.ring.left_over())
+                retired = self.ring.retire(self.venue, self.ring.left_over())
+                self.venue.cancel_all()  # execution may be unable to: frozen, or its key was dead before its cancels
+                return retired
 
             if not self.registering:  # a registration retires older keys itself
                 self.workers.submit(job, self.retire_left_over)
@@ -392,4 +394,7 @@ def main(run_dir: str) -> int:
         dog.terminated = True
 
     signal.signal(signal.SIGTERM, on_sigterm)
-    return dog.run()
+    code = dog.run()
+    if dog.ending == "supervisor":
+        processes.end_house(Path(run_dir) / "children.json")
+    return code

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import os
 import resource
 import select
 import signal
+from pathlib import Path
 
 PR_SET_DUMPABLE = 4
 MCL_CURRENT = 1
@@ -67,6 +70,20 @@ class Process:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def end_house(children: Path) -> None:
+    """SIGTERM to every child that a dead supervisor left (``children.json``: role -> [pid, start]); nobody else would."""
+    try:
+        recorded = json.loads(children.read_text("utf-8"))
+        pairs = [(int(pid), int(start)) for pid, start in recorded.values() if int(pid) != os.getpid()]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return
+    for pid, start in pairs:
+        with contextlib.suppress(ProcessError, ProcessLookupError):
+            process = Process(pid, start)
+            signal.pidfd_send_signal(process.fd, signal.SIGTERM)
+            process.close()
 
 
 def harden() -> list[str]:

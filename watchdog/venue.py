@@ -131,8 +131,13 @@ class Venue:
     def keys(self) -> Answer:
         return self.call("GET", "/v1/keys")
 
-    def cancel_all(self) -> Answer:
-        return self.call("DELETE", "/v1/orders")
+    def cancel_all(self) -> int:
+        """How many the venue cancelled; anything but a 200 counts as unreachable."""
+        answer = self.call("DELETE", "/v1/orders")
+        if answer.status != 200:
+            raise Unreachable(f"cancel all: {answer.summary()}")
+        count = answer.data.get("count")
+        return count if isinstance(count, int) else 0
 
     def cancel(self, client_order_id: str) -> Answer:
         return self.call("DELETE", f"/v1/orders/{quote(client_order_id, safe='')}")

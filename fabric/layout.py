@@ -248,7 +248,7 @@ EXEC_COUNTERS = words(
 EXEC_HISTOGRAMS = words(
     _here,
     "EH",
-    "tick_to_order ring_hop decide gate encode send pass_ns ack signal_age cancel_ack event_apply recv_to_seen",
+    "tick_to_order ring_hop decide encode send pass_ns ack signal_age cancel_ack event_apply recv_to_seen",
 )
 REJECT_COUNTERS = tuple(f"reason.{name}" for name in REASON)  # execution: one counter per reason, after EXEC_COUNTERS
 SIGNAL_COUNTERS = words(

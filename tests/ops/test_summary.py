@@ -20,7 +20,7 @@ PROMISED = {
     "orders": ("sent", "acked", "rejected", "unknown", "open_at_exit", "cancelled_at_exit"),
     "fills": ("count",),
     "account": ("position", "pnl"),
-    "stages_ns": ("tick_to_order", "ring_hop", "gate", "encode", "send", "ack"),
+    "stages_ns": ("tick_to_order", "ring_hop", "decide", "encode", "send", "ack"),
     "kill_test": ("result", "key_id", "refusal", "ms"),
 }
 LEDGER: dict[str, Any] = {"orders": [{"status": "open"}], "keys": [], "fills": [], "market": {}}

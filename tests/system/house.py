@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,10 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from fabric.jit import ROOT, cache_dir
+from ops import instance
 from watchdog.client import WatchdogError, request
 
 START_S = 600.0  # a changed source file is compiled first; with the cache it is a few seconds
@@ -71,13 +75,15 @@ class House:
 
     def __init__(self, home: pathlib.Path) -> None:
         self.home = home
-        self.run_dir = home / "run" / "pulex" / NAME
-        self.state_dir = home / "state" / "pulex" / NAME
+        with pytest.MonkeyPatch.context() as patch:
+            for key, value in self._directories().items():
+                patch.setenv(key, value)
+            where = instance.paths(NAME)
+        self.run_dir, self.state_dir, self.shm_dir = where.run_dir, where.state_dir, where.shm_dir
         self.output = home / "output.txt"
         self.summary = home / "summary.json"
         self.process: subprocess.Popen[bytes] | None = None
         self.last_ledger: Ledger = {}
-        self._segments: pathlib.Path | None = None
 
     def __enter__(self) -> House:
         return self
@@ -115,8 +121,11 @@ class House:
     def env(self) -> dict[str, str]:
         """The environment of a user whose home this is; compiled kernels are shared with everybody."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PULEX_"))}
+        return inherited | self._directories() | {"PULEX_CACHE_DIR": str(cache_dir())}
+
+    def _directories(self) -> dict[str, str]:
         own = {"HOME": self.home, "XDG_RUNTIME_DIR": self.home / "run", "XDG_STATE_HOME": self.home / "state"}
-        return inherited | {key: str(path) for key, path in own.items()} | {"PULEX_CACHE_DIR": str(cache_dir())}
+        return {key: str(path) for key, path in own.items()}
 
     def cli(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Another ``pulex`` command of the same user, for example ``cli("kill", "--reason", "x")``."""
@@ -164,10 +173,7 @@ class House:
                 os.kill(pid, signal.SIGKILL)
         if self.process:
             self.process.wait()
-        if self._segments and self._segments.is_dir():
-            for file in self._segments.iterdir():
-                file.unlink()
-            self._segments.rmdir()
+        shutil.rmtree(self.shm_dir, ignore_errors=True)
         return left
 
     def survivors(self) -> list[int]:
@@ -188,7 +194,6 @@ class House:
             values: dict[str, Any] = json.loads((self.run_dir / "config.json").read_text())
         except (OSError, ValueError):
             return {}
-        self._segments = pathlib.Path(values["shm_dir"])
         return values
 
     def pid(self, role: str) -> int:

@@ -20,7 +20,7 @@ import pytest
 
 from tests.system.house import House, Ledger, accepted_after, now_us, resting
 
-pytestmark = pytest.mark.timeout(600)  # the first run of a changed source compiles it
+pytestmark = pytest.mark.timeout(900)  # the first run of a changed source compiles it
 
 PROMISE_S = 1.0
 LEASE_US = 250_000
@@ -133,7 +133,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, E
     with House(tmp_path_factory.mktemp("h")) as house:
         house.start()
         shown = processes_with_secrets([house.pid(role) for role in (*ROLES, "supervisor")])
-        shown += files_with_secrets(pathlib.Path(house.config["shm_dir"]))
+        shown += files_with_secrets(house.shm_dir)
         pid, since_us = house.pid("execution"), now_us()
         os.kill(pid, signal.SIGSTOP)
         house.wait(lambda: gone(pid), 10.0, "the end of the stopped process")

@@ -42,6 +42,7 @@ SEND_BYTES = 64 * 1024
 FOR_EVER = 1 << 62
 POLL_S = 0.002
 RECONCILE_S = 10.0
+TELL_EVERY = 100  # steps between two looks at what had to be compiled
 REGISTER_AGAIN_S = 0.25
 STOP_WAIT_S = 3.0
 NS_PER_MS = 1_000_000
@@ -139,6 +140,7 @@ class Execution:
         self._reconciled_at = 0.0
         self._register_at = 0.0
         self._first_round = True
+        self._steps = 0
 
     def _loop_thread(self) -> None:
         cpus = self.config["placement"]["execution"]
@@ -248,6 +250,9 @@ class Execution:
                 self.stats.error(f"query: {type(error).__name__}: {error}")
 
     def _step(self) -> None:
+        self._steps += 1
+        if self._steps % TELL_EVERY == 0:
+            self.stats.status(cache_misses=jit.cache_misses())
         self._map_segments()
         if not self._stopping():
             self._register()

@@ -36,6 +36,7 @@ RECEIVE_BYTES = 4 * 1024 * 1024
 SEND_BYTES = 16 * 1024
 FOR_EVER = 1 << 62
 POLL_S = 0.004
+TELL_EVERY = 50  # steps between two looks at what had to be compiled
 
 
 class FeedMemory:
@@ -161,7 +162,11 @@ class Feed:
         self.stats.status(state=layout.PROCESS_RUNNING, epoch=grant.epoch, cache_misses=jit.cache_misses())
         if self.note:
             self.stats.error(self.note)
+        steps = 0
         while thread.is_alive() and not self._ends():
+            steps += 1
+            if steps % TELL_EVERY == 0:
+                self.stats.status(cache_misses=jit.cache_misses())
             if self.memory.link.state == layout.SESSION_DOWN:
                 self._connect(api_key)
             self._reap()

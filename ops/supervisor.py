@@ -140,7 +140,11 @@ class Supervisor:
         self.say(f"kill test {'NOT PROVEN' if result == 'not_proven' else result}: {self.kill_test.get('refusal', '')}")
 
     def try_arm(self) -> bool:
-        """Ask for the lease once."""
+        """Ask for the lease once. Kernels that a hot process had to compile itself forbid it: they would do so while armed."""
+        for role in REGISTERED:
+            reader = self.pages.stats(role)
+            if reader is not None and (misses := reader.status()["cache_misses"]):
+                raise StartError(f"{role} compiled {misses} kernels itself after the warm-up; start again", exits.WARM)
         self.stats.add("arm_attempts")
         answer = self.ask({"op": "arm"})
         if answer.get("ok"):

@@ -100,7 +100,7 @@ class Lease(_Model):
     renew_ns: Annotated[int, Field(ge=200_000, le=5_000_000_000)] = 40_000_000
     poll_ns: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 5_000_000
     suspect_ns: Annotated[int, Field(ge=1_000_000, le=10_000_000_000)] = 50_000_000
-    kill_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 600_000_000
+    kill_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 500_000_000
     orders_per_beat_max: Annotated[int, Field(ge=1, le=4096)] = 64
 
     @pydantic.model_validator(mode="after")

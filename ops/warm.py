@@ -6,8 +6,10 @@ the cache is exactly what the hot processes load; ``--check`` compiles nothing n
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import pathlib
 import sys
 import tempfile
 import time
@@ -19,9 +21,12 @@ import numpy as np
 from engine.process import ExecutionMemory, load_strategies
 from fabric import jit, layout, rings
 from fabric.child import load_config
-from fabric.segment import Segment
+from fabric.segment import Segment, remove_dead
 from fabric.stats import StatsWriter
 from feed.process import FeedMemory
+
+SHM = pathlib.Path("/dev/shm")
+PREFIX = "pulex-warm-"
 
 Step = tuple[str, Callable[[], object]]
 
@@ -50,7 +55,11 @@ def main(run_dir: str, check: bool) -> int:
     config = load_config(run_dir)
     cache = jit.cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "warm.lock").open("w") as lock, tempfile.TemporaryDirectory(dir="/dev/shm") as shm_dir:
+    for left in SHM.glob(f"{PREFIX}*"):  # of a warm-up that was killed; a living one holds its segments
+        with contextlib.suppress(OSError):
+            remove_dead(left)
+            left.rmdir()
+    with (cache / "warm.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=SHM, prefix=PREFIX) as shm_dir:
         fcntl.flock(lock, fcntl.LOCK_EX)
         todo, mapped = steps(config, shm_dir)
         for number, (name, work) in enumerate(todo, 1):

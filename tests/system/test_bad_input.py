@@ -100,15 +100,18 @@ def test_malformed_market_data_and_a_babbling_model_are_counted_and_trading_goes
         assert reader
         return reader.counters()[name]
 
+    def wait_for_more(role: str, name: str, than: int) -> None:
+        house.wait(lambda: counted(role, name) > than, 20.0, f"{name} to be counted")
+
     for text, counter in RAW.items():
         before = counted("feed", counter)
         house.faults(raw=text)
-        house.wait(lambda name=counter, old=before: counted("feed", name) > old, 10.0, f"{counter} to be counted")  # type: ignore[misc]
+        wait_for_more("feed", counter, before)
     told_us = now_us()
     house.wait(lambda: len(accepted_after(house.ledger(), told_us)) >= 2, 20.0, "orders after all of it")
-    house.wait(lambda: counted("feed", "book_resyncs") > 0, 10.0, "a repaired book")
+    wait_for_more("feed", "book_resyncs", 0)
     for reason in GARBAGE.values():
-        house.wait(lambda name=reason: counted("signal", f"bad_{name}") > 0, 20.0, f"{reason} to be counted")  # type: ignore[misc]
+        wait_for_more("signal", f"bad_{reason}", 0)
     figures = snapshot(pages, house.config)
     assert {role: house.pid(role) for role in ROLES} == pids
     assert figures["signals"]["published"] == figures["llm"]["valid"] == 0

@@ -69,7 +69,7 @@ def test_order_rate_refuses_what_the_queue_cannot_hold_and_drops_what_waited_too
 
 
 def test_consecutive_losses_pause_their_owner_alone_and_for_a_while(house: House) -> None:
-    stage = Stage(house, puppets=2, losses_in_row=3, pause_ns=3 * 10**9)
+    stage = Stage(house, puppets=2, losses_in_row=3, pause_ns=2_500_000_000)
 
     def lose() -> None:
         assert stage.sent(ASK, 10, IOC, BUY)["filled"] == "0.010"
@@ -88,7 +88,7 @@ def test_consecutive_losses_pause_their_owner_alone_and_for_a_while(house: House
     assert stage.count("pauses") == 1
     paused_us = stage.orders()[6]["ended_ts"]
 
-    stage.until(lambda: time.time_ns() // 1000 > paused_us + 3 * SECOND_US, "the end of the pause")
+    stage.until(lambda: time.time_ns() // 1000 > paused_us + 2.5 * SECOND_US, "the end of the pause")
     assert stage.sent(AWAY, 4)["status"] == "open"
     stage.end()
 

@@ -23,7 +23,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "orders": ("sent", "acked", "rejected", "unknown", "open_at_exit", "cancelled_at_exit"),
     "fills": ("count",),
     "account": ("position", "pnl"),
-    "stages_ns": ("tick_to_order", "ring_hop", "decide", "gate", "encode", "send", "scan", "book", "publish"),
+    "stages_ns": ("scan", "book", "publish", "ring_hop", "decide", "encode", "send", "tick_to_order"),
     "kill_test": ("result", "key_id", "refusal", "ms"),
     "exit": ("code", "name"),
 }

@@ -16,6 +16,7 @@ import mmap
 import os
 import pathlib
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -97,8 +98,19 @@ class Segment:
         self.path.unlink(missing_ok=True)
 
     @classmethod
-    def create(cls, shm_dir: str | pathlib.Path, name: str, role: str, config_hash: int = 0, code_hash: int = 0) -> Segment:
-        """A new generation of ``name``, ready to be written. Raises SegmentError."""
+    def create(
+        cls,
+        shm_dir: str | pathlib.Path,
+        name: str,
+        role: str,
+        config_hash: int = 0,
+        code_hash: int = 0,
+        fill: Callable[[Segment], None] | None = None,
+    ) -> Segment:
+        """A new generation of ``name``, ready to be written; ``fill`` writes what must be there before any reader comes.
+
+        Raises SegmentError.
+        """
         directory = pathlib.Path(shm_dir)
         size = layout.SIZE_OF_KIND[_kind(name)]
         generation = newest_generation(directory, name) + 1
@@ -136,6 +148,8 @@ class Segment:
             (layout.H_ROLE, layout.ROLE.index(role)),
         ):
             words[index] = value
+        if fill is not None:
+            fill(segment)
         segment._publish(directory / name)
         return segment
 

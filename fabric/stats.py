@@ -58,18 +58,20 @@ class StatsWriter:
     """The writer's side, for Python threads. ``segment.address`` goes to the kernels."""
 
     def __init__(self, shm_dir: str | pathlib.Path, role: str, config_hash: int = 0, code_hash: int = 0) -> None:
-        self.segment = Segment.create(shm_dir, f"stats-{role}", role, config_hash, code_hash)
         self.counters = layout.COUNTERS_OF_ROLE[role]
         self.histograms = layout.HISTOGRAMS_OF_ROLE[role]
-        raw = memoryview(self.segment.words).cast("B")
+        self.segment = Segment.create(shm_dir, f"stats-{role}", role, config_hash, code_hash, self._write_labels)
+        self._raw = memoryview(self.segment.words).cast("B")
+        self._errors: dict[str, int] = {}
+        self._error_lock = threading.Lock()
+        self.status(pid=os.getpid(), state=layout.PROCESS_STARTING, started_ns=time.monotonic_ns())
+
+    def _write_labels(self, segment: Segment) -> None:
+        raw = memoryview(segment.words).cast("B")
         for index, label in enumerate(self.counters):
             self._label(raw, index, label)
         for index, label in enumerate(self.histograms):
             self._label(raw, layout.COUNTERS_MAX + index, label)
-        self._raw = raw
-        self._errors: dict[str, int] = {}
-        self._error_lock = threading.Lock()
-        self.status(pid=os.getpid(), state=layout.PROCESS_STARTING, started_ns=time.monotonic_ns())
 
     @staticmethod
     def _label(raw: memoryview, index: int, label: str) -> None:

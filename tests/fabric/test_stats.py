@@ -184,3 +184,17 @@ def test_errors_of_several_threads_lose_no_count(writer: StatsWriter, reader: St
     counts = {error.text: error.count for error in reader.errors()}
     assert counts.pop("common") == 200
     assert counts == {f"{name} {number}": 10 for name in "abcd" for number in range(5)}
+
+
+def test_labels_are_there_before_any_reader_can_attach(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    publish = Segment._publish
+
+    def watched(segment: Segment, link: pathlib.Path) -> None:
+        text = bytes(memoryview(segment.words).cast("B")[layout.LABELS_OFFSET : layout.LABELS_OFFSET + layout.LABEL_BYTES])
+        seen.append(text.split(b"\0")[0].decode())
+        publish(segment, link)
+
+    monkeypatch.setattr(Segment, "_publish", watched)
+    StatsWriter(tmp_path, "feed")
+    assert seen == [layout.FEED_COUNTERS[0]]

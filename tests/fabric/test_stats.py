@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric import layout, meters
-from fabric.segment import SegmentError
+from fabric.segment import Segment, SegmentError
 from fabric.stats import Histogram, StatsReader, StatsWriter
 
 

@@ -157,6 +157,7 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
     readers = {role: pages.stats(role) for role in ROLES}
     counters = {role: reader.counters() if reader else {} for role, reader in readers.items()}
     execution, watchdog = counters["execution"], counters["watchdog"]
+    holdings = account(pages, config)
     return {
         "schema": SCHEMA,
         "name": config["name"],
@@ -167,15 +168,16 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
         "llm": _llm(counters["signal"], readers["signal"]),
         "orders": {
             name: execution.get(f"orders_{name}", 0)
-            for name in ("sent", "acked", "rejected", "cancelled", "expired", "unknown", "cancelled_at_exit")
-        },
+            for name in ("sent", "acked", "rejected", "cancelled", "expired", "cancelled_at_exit")
+        }
+        | {"unknown": holdings.get("unknown_orders", 0), "became_unknown": execution.get("orders_unknown", 0)},
         "rejects": {
             name.removeprefix("reason."): count
             for name, count in execution.items()
             if name.startswith("reason.") and count and name != "reason.none"
         },
         "fills": {"count": execution.get("fills", 0), "duplicate": execution.get("fills_duplicate", 0)},
-        "account": account(pages, config),
+        "account": holdings,
         "lease": _of(watchdog, "epoch", "renewals", "withheld", "lapses", "kills")
         | {"kill_test": _name(KILL_TESTS, watchdog.get("kill_test_result", 0))},
         "stages_ns": _stages(readers),

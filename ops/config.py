@@ -141,8 +141,7 @@ class Strategy(_Model):
 class Kill(_Model):
     """What a kill and a halt do with what is open."""
 
-    lapse_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    flatten: Literal["never", "reduce"] = "never"
+    flatten: Literal["never"] = "never"  # the only policy that the watchdog knows so far; another word is refused
     on_halt: Literal["hold", "exit"] = "hold"
 
 

@@ -12,12 +12,12 @@ from engine import core, inbound, outbound, pages
 from engine import tables as et
 from engine import wiring as wi
 from engine.core_type import core_at
+from fabric import duty
 from fabric import layout as lay
-from fabric.atomics import cpu_pause, load_acquire, load_relaxed, row
+from fabric.atomics import load_acquire, load_relaxed, row
 from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
 from fabric.meters import heartbeat, record, status_set
-from venue import sockets
 from venue import tables as vt
 
 
@@ -25,7 +25,7 @@ from venue import tables as vt
 def check_permission(w, n, c, now_ns):
     """Lease, arming and stop words become core state; a time gap longer than the lease fences the loop itself."""
     ok = inbound.lease_valid(w, c.scalars[et.K_EPOCH], now_ns)
-    if n[wi.WN_LAST_PASS_NS] > 0 and now_ns - n[wi.WN_LAST_PASS_NS] > n[wi.WN_LEASE_TTL_NS]:
+    if n[wi.WN_GAP_NS] > n[wi.WN_LEASE_TTL_NS]:
         ok = ok * 0
     if ok != n[wi.WN_LEASE_OK]:
         n[wi.WN_LEASE_OK] = ok
@@ -48,9 +48,8 @@ def check_permission(w, n, c, now_ns):
 
 
 @kernel
-def exec_pass(w, n, c):
+def exec_pass(w, n, c, now_ns):
     """One pass; returns how much there was to do."""
-    now_ns = monotonic_ns(w[wi.WI_SCRATCH])
     if inbound.take_remaps(w, n, c, now_ns):
         core.on_lost(c, now_ns)
         inbound.replay_state(w, n, c, now_ns)
@@ -77,25 +76,9 @@ def exec_pass(w, n, c):
         pages.counters(w, n, c)
         heartbeat(w[wi.WI_STATS], now_ns)
         status_set(w[wi.WI_STATS], lay.P_PASSES, n[wi.WN_PASSES])
-    meter(w, n, now_ns, work)
-    return work
-
-
-@kernel
-def meter(w, n, now_ns, work):
-    """Duty cycle: the longest gap between passes and how many were too long."""
-    stats = w[wi.WI_STATS]
-    if n[wi.WN_LAST_PASS_NS] > 0:
-        gap = now_ns - n[wi.WN_LAST_PASS_NS]
-        if gap > wi.STALL_NS:
-            n[wi.WN_STALLS] += 1
-            status_set(stats, lay.P_STALLS, n[wi.WN_STALLS])
-        if gap > n[wi.WN_STALL_MAX_NS]:
-            n[wi.WN_STALL_MAX_NS] = gap
-            status_set(stats, lay.P_STALL_MAX_NS, gap)
-    n[wi.WN_LAST_PASS_NS] = now_ns
     if work:
-        record(stats, lay.EH_PASS_NS, monotonic_ns(w[wi.WI_SCRATCH]) - now_ns)
+        record(w[wi.WI_STATS], lay.EH_PASS_NS, monotonic_ns(w[wi.WI_SCRATCH]) - now_ns)
+    return work
 
 
 @kernel
@@ -103,16 +86,13 @@ def exec_loop(wiring_address, passes_max):
     """Run passes until the stop word is set, or ``passes_max`` of them (warming); returns the passes made."""
     w = row(wiring_address, wi.ROWS)
     n = row(wiring_address + wi.ROWS * 8, wi.ROWS)
+    d = row(w[wi.WI_DUTY], duty.WORDS)
     c = core_at(w[wi.WI_CORE])
     done = 0
     while done < passes_max and load_acquire(w[wi.WI_STOP]) == 0:
-        work = exec_pass(w, n, c)
+        now_ns = monotonic_ns(w[wi.WI_SCRATCH])
+        n[wi.WN_GAP_NS] = duty.begin(d, w[wi.WI_STATS], now_ns)
+        work = exec_pass(w, n, c, now_ns)
         done += 1
-        if work == 0:
-            if n[wi.WN_IDLE] == lay.IDLE_SPIN:
-                cpu_pause()
-            elif n[wi.WN_IDLE] == lay.IDLE_YIELD:
-                sockets.yield_cpu()
-            else:
-                sockets.rest(w[wi.WI_SCRATCH])
+        duty.end(d, work, now_ns, w[wi.WI_SCRATCH])
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from engine import tables as et
 from engine import wiring as wi
+from fabric import duty
 from fabric import layout as lay
 from fabric.atomics import row, store_relaxed, store_release
 from fabric.jit import kernel
@@ -23,7 +24,7 @@ def beat(w, n, c, now_ns):
     store_relaxed(base + lay.B_ORDER_ID * 8, c.scalars[et.K_NEXT_COUNTER])
     store_relaxed(base + lay.B_ORDERS_SENT * 8, n[wi.WN_ORDERS_SENT])
     store_relaxed(base + lay.B_STATE * 8, c.account[rt.AC_STATE])
-    store_relaxed(base + lay.B_STALL_MAX_NS * 8, n[wi.WN_STALL_MAX_NS])
+    store_relaxed(base + lay.B_STALL_MAX_NS * 8, row(w[wi.WI_DUTY], duty.WORDS)[duty.DU_STALL_MAX_NS])
     store_relaxed(base + lay.B_MONO_NS * 8, now_ns)
     store_release(base + lay.B_PASSES * 8, n[wi.WN_PASSES])  # pairs with the watchdog's read: passes last
     store_relaxed(w[wi.WI_EXEC] + lay.HEARTBEAT_OFFSET, now_ns)

@@ -22,7 +22,7 @@ from engine import loop, state
 from engine import tables as et
 from engine import wiring as wi
 from engine.account_query import AccountQuery, Inbox, InboxFullError
-from fabric import jit, layout
+from fabric import duty, jit, layout
 from fabric.child import StopRequest, load_config, place
 from fabric.segment import Segment, SegmentError
 from fabric.stats import StatsWriter
@@ -69,6 +69,7 @@ class ExecutionMemory:
             "grids": grids_of(instruments),
             "slots": np.zeros(vt.SLOTS, np.int64),
             "mask": np.zeros(1, np.int64),
+            "duty": duty.duty_row(config["placement"]["idle"]["execution"]),
             "send": np.zeros(SEND_BYTES, np.uint8),
             "outbox": np.zeros(layout.LINE // 8 + wi.OUTBOX * len(et.COMMAND), np.int64),
             "journal_cached": np.zeros(1, np.int64),
@@ -85,7 +86,6 @@ class ExecutionMemory:
         w[wi.WI_EXEC], w[wi.WI_STATS] = execution, stats
         w[wi.WI_SESSION], w[wi.WI_INBOX] = self.link.address, self.inbox.words.ctypes.data
         n[wi.WN_SEND_CAPACITY], n[wi.WN_INSTRUMENTS] = SEND_BYTES, len(instruments)
-        n[wi.WN_IDLE] = layout.IDLE.index(config["placement"]["idle"]["execution"])
         n[wi.WN_LEASE_TTL_NS] = config["lease"]["ttl_ns"]
         n[wi.WN_RECV_WINDOW_MS] = max(1, config["lease"]["ttl_ns"] // NS_PER_MS)
         n[wi.WN_UNSENT_MAX] = max(0, int(self.core.limits[rt.LM_UNSENT_BYTES_MAX]))

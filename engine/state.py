@@ -84,8 +84,8 @@ def limit_row(limits: dict[str, Any]) -> list[int]:
 
 
 def zeros(*shape: int) -> Array:
-    """A table."""
-    return np.zeros(shape, np.int64)
+    """A table; written once, so that no page of it is missing when the loop first comes there."""
+    return np.full(shape, 0, np.int64)
 
 
 def build(config: dict[str, Any]) -> Core:

@@ -29,7 +29,7 @@ STATUS, SEQUENCE, SNAPSHOT_SEQUENCE, PREVIOUS, STARTED, COUNT_BIDS, COUNT_ASKS, 
 
 def make_books(instruments: int = INSTRUMENTS_MAX) -> npt.NDArray[np.int64]:
     """The block of all books, all empty; its address (``.ctypes.data``) is what the kernels below take."""
-    return np.zeros((instruments * ROWS, DEPTH), np.int64)
+    return np.full((instruments * ROWS, DEPTH), 0, np.int64)  # written once: the loop meets no missing page
 
 
 @kernel

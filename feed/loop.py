@@ -8,8 +8,9 @@ hands the session over (``venue.session``), and gets it back on any error.
 
 from __future__ import annotations
 
+from fabric import duty
 from fabric import layout as lay
-from fabric.atomics import cpu_pause, load_acquire, octet_table, octets, row, store_release, table
+from fabric.atomics import load_acquire, octet_table, octets, row, store_release, table
 from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import counter_add, counter_set, heartbeat, record, status_set
@@ -21,7 +22,7 @@ from venue import tables as vt
 
 FRAMES_PER_PASS = 512
 MESSAGE_MAX = 2 * 1024 * 1024
-STALL_NS = 100_000
+STATE_WORDS = lay.STATE_LEVELS_WORD + 4 * lay.LEVELS
 _SOURCE_NONE = -1
 
 
@@ -36,11 +37,11 @@ def publish(t, event, recv_ns, now_ns):
 
 
 @kernel
-def write_state(t, instrument):
-    """Publish an instrument's row of the state table."""
+def write_state(t, instrument, words):
+    """Publish the first ``words`` of an instrument's row of the state table."""
     rows = table(t[ft.FD_STATE_ROW], t[ft.FD_INSTRUMENTS], lay.STATE_ROW_WORDS)
     address = t[ft.FD_MARKET] + lay.STATE_OFFSET + instrument * lay.STATE_ROW_WORDS * 8
-    seqlock_write(address, rows[instrument], lay.STATE_LEVELS_WORD + 4 * lay.LEVELS)
+    seqlock_write(address, rows[instrument], words)
 
 
 @kernel
@@ -63,7 +64,7 @@ def announce(t, kind, now_ns):
         if kind != lay.MARKET_STATUS:
             join.clear(t[ft.FD_BOOKS], i)
         refresh_book(t, i)
-        write_state(t, i)
+        write_state(t, i, STATE_WORDS)
         for word in range(16):
             event[word] = 0
         event[lay.M_KIND] = kind
@@ -165,7 +166,7 @@ def on_market(t, decoded, recv_ns, started):
     ready = monotonic_ns(t[ft.FD_SCRATCH])
     record(stats, lay.FH_BOOK, ready - started)
     publish(t, event, recv_ns, ready)
-    write_state(t, i)
+    write_state(t, i, STATE_WORDS if kind == lay.MARKET_BOOK else lay.STATE_LEVELS_WORD)
     told = monotonic_ns(t[ft.FD_SCRATCH])
     record(stats, lay.FH_PUBLISH, told - ready)
     if index >= 0 and t[ft.FD_HASH_EVERY] > 0 and (index + 1) % t[ft.FD_HASH_EVERY] == 0:
@@ -327,24 +328,15 @@ def feed_pass(t, now_ns):
 def feed_loop(t_address, passes_max):
     """Run passes until the stop word is set (or ``passes_max`` is reached, for warming); returns the passes made."""
     t = row(t_address, len(ft.FEED))
+    d = row(t[ft.FD_DUTY], duty.WORDS)
     stats = t[ft.FD_STATS]
-    last_ns = monotonic_ns(t[ft.FD_SCRATCH])
     done = 0
     while done < passes_max and load_acquire(t[ft.FD_STOP]) == 0:
         now_ns = monotonic_ns(t[ft.FD_SCRATCH])
+        duty.begin(d, stats, now_ns)
         work = feed_pass(t, now_ns)
         done += 1
-        if now_ns - last_ns > STALL_NS:
-            t[ft.FD_STALLS] += 1
-            status_set(stats, lay.P_STALLS, t[ft.FD_STALLS])
-        last_ns = now_ns
         heartbeat(stats, now_ns)
         status_set(stats, lay.P_PASSES, done)
-        if t[ft.FD_IDLE] == lay.IDLE_YIELD:
-            sockets.yield_cpu()  # after work too: execution shares this cpu and has something to do now
-        elif work == 0:
-            if t[ft.FD_IDLE] == lay.IDLE_SPIN:
-                cpu_pause()
-            else:
-                sockets.rest(t[ft.FD_SCRATCH])
+        duty.end(d, work, now_ns, t[ft.FD_SCRATCH])
     return done

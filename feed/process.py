@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fabric import jit, layout
+from fabric import duty, jit, layout
 from fabric.child import StopRequest, load_config, place
 from fabric.segment import Segment
 from fabric.stats import StatsWriter
@@ -36,6 +36,7 @@ RECEIVE_BYTES = 4 * 1024 * 1024
 SEND_BYTES = 16 * 1024
 FOR_EVER = 1 << 62
 POLL_S = 0.004
+TURN_NS = 10_000  # on a shared cpu: so long the socket is watched without a break, so long an answer to an order may wait
 TELL_EVERY = 50  # steps between two looks at what had to be compiled
 
 
@@ -51,7 +52,7 @@ class FeedMemory:
             "scratch": np.zeros(8, np.int64),
             "frame": np.zeros(len(vt.FRAME_WORDS), np.int64),
             "decoded": np.zeros(len(vt.DECODED), np.int64),
-            "levels": np.zeros((vt.LEVELS_CAPACITY, len(vt.LEVEL)), np.int64),
+            "levels": np.full((vt.LEVELS_CAPACITY, len(vt.LEVEL)), 0, np.int64),
             "symbols": symbols,
             "grids": grids_of(instruments),
             "send": np.zeros(SEND_BYTES, np.uint8),
@@ -63,6 +64,7 @@ class FeedMemory:
             "samples": np.zeros(8 + ft.SAMPLES * ft.SAMPLE_WORDS, np.int64),
             "slots": np.zeros(vt.SLOTS, np.int64),
             "mask": np.zeros(1, np.int64),
+            "duty": duty.duty_row(idle, TURN_NS, hands_over=True),
         }
         for i, instrument in enumerate(instruments):
             text = resync_text(instrument["symbol"])
@@ -75,7 +77,7 @@ class FeedMemory:
         self.table[ft.FD_MARKET], self.table[ft.FD_STATS] = market, stats
         self.table[ft.FD_SESSION] = self.link.address
         self.table[ft.FD_INSTRUMENTS], self.table[ft.FD_SEND_CAPACITY] = n, SEND_BYTES
-        self.table[ft.FD_IDLE], self.table[ft.FD_HASH_EVERY] = layout.IDLE.index(idle), hash_every
+        self.table[ft.FD_HASH_EVERY] = hash_every
         self.table[ft.FD_SOURCE_LAST] = -1
 
     def run(self, passes: int) -> int:

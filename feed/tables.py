@@ -20,9 +20,9 @@ FEED = words(
     _here,
     "FD",
     "market stats session stop scratch frame decoded levels symbols grids instruments send send_end send_capacity resync "
-    "resync_lengths books passes idle record state_row samples samples_count source_last pass_started slots mask hash_every "
-    "last_resync_ns stalls",
-)  # numbers, not addresses: instruments, send_end, send_capacity, passes, idle, samples_count, source_last, hash_every
+    "resync_lengths books passes duty record state_row samples samples_count source_last pass_started slots mask hash_every "
+    "last_resync_ns",
+)  # numbers, not addresses: instruments, send_end, send_capacity, passes, samples_count, source_last, hash_every
 SAMPLES = 64  # ring of top-of-book samples for the hash: index, then LEVELS x 4 words
 SAMPLE_WORDS = 96
 RESYNC_BYTES = 256  # one ready resync request per instrument

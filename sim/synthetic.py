@@ -3,7 +3,7 @@
 The crowd's acts arrive in bursts (flow.Arrivals) over all symbols. Makers quote around a latent price (flow.Beliefs) they
 follow with a delay; takers that know it better hit quotes it has passed, other takers push it on, so whoever
 quotes at the touch buys before falls and sells before rises. Now and then the latent price jumps and makers step back.
-Every act becomes messages: a trade per execution, one book_delta with the changed levels, a tick when the touch changed.
+Every act becomes messages: a trade per execution, a tick when the touch changed, one book_delta with the changed levels.
 The first messages are one snapshot and one tick of each symbol, at time 0. `index` counts all of them; a symbol's sequence
 rises by one per delta. Depth is bounded by ORDERS_MAX crowd orders a side.
 """
@@ -239,14 +239,14 @@ class SyntheticMarket:
         return answer
 
     def _tell(self, pit: _Pit) -> None:
-        """Queue the delta and the tick of what changed."""
+        """Queue the tick and the delta of what changed."""
         bids, asks = pit.book.take_changes()
         if bids or asks:
             body = {"type": "book_delta", "symbol": pit.instrument.symbol, "prev_sequence": pit.sequence}
             pit.sequence += 1
             body |= {"sequence": pit.sequence, "bids": _texts(pit, bids), "asks": _texts(pit, asks)}
+            self._tell_touch(pit)  # the touch leads the depth, as on the venues that publish both
             self._pending.append(body)
-            self._tell_touch(pit)
 
     def _tell_trade(self, pit: _Pit, taken: Execution) -> None:
         pit.last_ticks = taken.price_ticks

@@ -60,7 +60,7 @@ PUBLISHED = {
     ),
     "BAD_ANSWER": "none not_json schema unknown_symbol out_of_range no_text timeout http refused",
     "PARAMETER": "none skew_bps_x100 half_spread_bps_x100 size_scale_ppm",
-    "IDLE": "spin yield backoff",
+    "IDLE": "spin yield backoff sleep",
     "STOP": "run cancel_and_verify now",
 }
 

@@ -51,7 +51,7 @@ class Link:
 
     def __init__(self, capacity: int, for_orders: bool = False) -> None:
         self.row: npt.NDArray[np.int64] = np.zeros(len(tables.SESSION), np.int64)
-        self._buffer = np.zeros(capacity, np.uint8)
+        self._buffer = np.full(capacity, 0, np.uint8)  # written once: the loop meets no missing page
         self._for_orders = for_orders
         self._socket: socket.socket | None = None
         self.row[tables.SE_BUFFER] = self._buffer.ctypes.data

@@ -21,7 +21,6 @@ ORDER_USER_TIMEOUT_MS = 2000
 
 RECV_WOULD_BLOCK, RECV_CLOSED, RECV_ERROR = 0, -1, -2
 SEND_WOULD_BLOCK, SEND_ERROR = 0, -2
-REST_NS = 50_000
 
 _MSG_DONTWAIT, _MSG_NOSIGNAL, _SIOCOUTQ = 0x40, 0x4000, 0x5411
 _EINTR, _EAGAIN = 4, 11
@@ -30,8 +29,6 @@ _recv = types.ExternalFunction("recv", types.int64(types.int32, types.int64, typ
 _send = types.ExternalFunction("send", types.int64(types.int32, types.int64, types.int64, types.int32))
 _ioctl = types.ExternalFunction("ioctl", types.int32(types.int32, types.int64, types.int64))
 _errno_location = types.ExternalFunction("__errno_location", types.int64())
-_sched_yield = types.ExternalFunction("sched_yield", types.int32())
-_nanosleep = types.ExternalFunction("nanosleep", types.int32(types.int64, types.int64))
 _getrandom = types.ExternalFunction("getrandom", types.int64(types.int64, types.int64, types.int32))
 
 
@@ -72,20 +69,6 @@ def unsent_bytes(fd, scratch):
     if _ioctl(types.int32(fd), _SIOCOUTQ, scratch) < 0:
         return SEND_ERROR
     return load_relaxed(scratch) & 0xFFFFFFFF
-
-
-@kernel
-def yield_cpu():
-    """Let another runnable thread of this cpu go first."""
-    _sched_yield()
-
-
-@kernel
-def rest(scratch):
-    """Sleep about 50 us: the back-off of a loop whose cpu belongs to others too; ``scratch`` is 16 private bytes."""
-    store_relaxed(scratch, 0)
-    store_relaxed(scratch + 8, REST_NS)
-    _nanosleep(scratch, 0)
 
 
 @kernel

@@ -22,7 +22,10 @@ from venue import tables as vt
 
 @kernel
 def lease_valid(w, epoch, now_ns):
-    """Whether the lease of this epoch holds at ``now_ns``: the last step before every send."""
+    """Whether the lease of this epoch holds at ``now_ns``: the last step before every send.
+
+    A grant may be younger than ``now_ns``: it was renewed while this pass ran. One from the future is a clock that jumped.
+    """
     lease = w[wi.WI_LEASE]
     if lease == 0:
         return 0
@@ -30,9 +33,10 @@ def lease_valid(w, epoch, now_ns):
         return 0
     if load_acquire(lease + lay.L_STATE * 8) != lay.LEASE_GRANTED:
         return 0
-    if now_ns < load_relaxed(lease + lay.L_GRANTED_NS * 8):
+    granted_ns, deadline_ns = load_relaxed(lease + lay.L_GRANTED_NS * 8), load_relaxed(lease + lay.L_DEADLINE_NS * 8)
+    if granted_ns - now_ns > deadline_ns - granted_ns:
         return 0
-    return 1 if now_ns < load_relaxed(lease + lay.L_DEADLINE_NS * 8) else 0
+    return 1 if now_ns < deadline_ns else 0
 
 
 @kernel

@@ -2,10 +2,10 @@
 """The duty cycle of a loop: what it does between two passes, and how long it was away. One int64 row, private to its thread.
 
 ``idle`` names the strategy; ``auto`` in a configuration is resolved by the placement before a loop starts. *spin* never
-leaves its cpu. *yield* shares it: a loop without work keeps its turn for ``turn_ns``, and one that ``hands_over`` gives it
-away at once when it has done something, because the next in line waits for exactly that. So the loop that waits for the
-market has a long turn, looks at its socket all the time and hands over; the one that it feeds has no turn and goes on
-until nothing is left. *backoff* spins, then yields, then sleeps longer and longer; *sleep* always sleeps.
+leaves its cpu. *yield* shares it: a loop without work keeps its turn for ``turn_ns``, and one with ``hands_over`` gives its
+turn away that many times when it has done something, because the next in line waits for exactly that (more than once:
+the scheduler may give it back at once). So the loop that waits for the market has a long turn, looks at its socket all
+the time and hands over; the one that it feeds has no turn and goes on until nothing is left. *backoff* spins, then yields, then sleeps longer and longer; *sleep* always sleeps.
 
 The stall meter: a pass that begins more than ``STALL_NS`` after the one before it is counted, and the longest is kept.
 """
@@ -22,8 +22,9 @@ from fabric.jit import kernel
 from fabric.meters import status_set
 
 # Words of the row.
-DU_IDLE, DU_TURN_NS, DU_HANDS_OVER, DU_TURN_BEGAN_NS, DU_IDLE_PASSES, DU_LAST_NS, DU_STALLS, DU_STALL_MAX_NS = range(8)
-WORDS = 8
+DU_IDLE, DU_TURN_NS, DU_HANDS_OVER, DU_TURN_BEGAN_NS, DU_OVER_LEFT, DU_IDLE_PASSES, DU_LAST_NS, DU_STALLS = range(8)
+DU_STALL_MAX_NS = 8
+WORDS = 16
 STALL_NS = 100_000
 SPINS, YIELDS = 64, 64  # idle passes of a backing-off loop before it yields, and then before it sleeps
 SLEEP_NS, SLEEP_MAX_NS = 50_000, 1_000_000
@@ -76,8 +77,10 @@ def end(duty, work, now_ns, scratch):
     """A pass that began at ``now_ns`` ends, with or without ``work`` done: wait as the strategy says."""
     strategy = duty[DU_IDLE]
     if strategy == layout.IDLE_YIELD:
-        over = duty[DU_HANDS_OVER] if work != 0 else now_ns - duty[DU_TURN_BEGAN_NS] >= duty[DU_TURN_NS]
-        if over:
+        if work != 0:
+            duty[DU_OVER_LEFT] = duty[DU_HANDS_OVER]
+        if duty[DU_OVER_LEFT] > 0 or (work == 0 and now_ns - duty[DU_TURN_BEGAN_NS] >= duty[DU_TURN_NS]):
+            duty[DU_OVER_LEFT] = max(duty[DU_OVER_LEFT] - 1, 0)
             _sched_yield()
             duty[DU_TURN_BEGAN_NS] = 0  # the next pass begins the next turn
         return
@@ -93,7 +96,7 @@ def end(duty, work, now_ns, scratch):
         duty[DU_IDLE_PASSES] += 1
 
 
-def duty_row(idle: str, turn_ns: int = 0, hands_over: bool = False) -> npt.NDArray[np.int64]:
+def duty_row(idle: str, turn_ns: int = 0, hands_over: int = 0) -> npt.NDArray[np.int64]:
     """The row of a loop that waits by the strategy ``idle``; raises ValueError when there is no such strategy."""
     row: npt.NDArray[np.int64] = np.zeros(WORDS, np.int64)
     row[DU_IDLE], row[DU_TURN_NS], row[DU_HANDS_OVER] = layout.IDLE.index(idle), turn_ns, hands_over

@@ -36,6 +36,7 @@ RECEIVE_BYTES = 4 * 1024 * 1024
 SEND_BYTES = 16 * 1024
 FOR_EVER = 1 << 62
 POLL_S = 0.004
+HANDS_OVER = 4
 TURN_NS = 10_000  # on a shared cpu: so long the socket is watched without a break, so long an answer to an order may wait
 TELL_EVERY = 50  # steps between two looks at what had to be compiled
 
@@ -64,7 +65,7 @@ class FeedMemory:
             "samples": np.zeros(8 + ft.SAMPLES * ft.SAMPLE_WORDS, np.int64),
             "slots": np.zeros(vt.SLOTS, np.int64),
             "mask": np.zeros(1, np.int64),
-            "duty": duty.duty_row(idle, TURN_NS, hands_over=True),
+            "duty": duty.duty_row(idle, TURN_NS, HANDS_OVER),
         }
         for i, instrument in enumerate(instruments):
             text = resync_text(instrument["symbol"])

@@ -1,4 +1,9 @@
-"""Child processes of the supervisor: start, watch, end. Each has a session of its own and a log file, never our Ctrl-C."""
+"""Child processes of the supervisor: start, watch, end. Each has a log file and never our Ctrl-C.
+
+Each has a session of its own, but for the two that share the hot cpu: these have process groups of their own in our
+session. Linux schedules sessions against each other (autogroup) and a yield counts inside one only: in two sessions, feed
+and execution got equal time, whether they had work or not, and a tick waited while execution turned in circles.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ import time
 from fabric.jit import ROOT
 from fabric.segment import process_start
 
+SHARE_A_CPU = ("feed", "execution")
 BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S = 0.2, 5.0, 30.0
 
 
@@ -72,7 +78,8 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=role not in SHARE_A_CPU,
+            process_group=0 if role in SHARE_A_CPU else None,
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )

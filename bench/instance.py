@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import shutil
@@ -85,8 +86,9 @@ class Round:
             time.sleep(0.05)
 
 
+@functools.cache
 def placement() -> Placement:
-    """The default one of ``pulex run``: the last cpu is hot, the venue is on the first."""
+    """The default one of ``pulex run`` on the cpus of the first call: the last is hot, the venue is on the first."""
     return place(read_host())
 
 
@@ -95,6 +97,7 @@ def new_round(changes: dict[str, Any] | None = None) -> Iterator[Round]:
     """Directories and config.json in a temporary place, removed at the end."""
     root = pathlib.Path(tempfile.mkdtemp(prefix="pulex-bench-"))
     shm = instance.SHM / f"pulex-{os.getuid()}-{root.name}"
+    os.sched_setaffinity(0, placement().house)  # as `pulex run` does: what inherits it stays off the hot cpu
     where = Paths(root / "run", root / "state", shm)
     lock = instance.lock(where)
     try:

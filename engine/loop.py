@@ -8,7 +8,7 @@ encode, send, beat. The clock is read once at the start of a pass and again only
 
 from __future__ import annotations
 
-from engine import core, inbound, outbound, pages
+from engine import core, inbound, outbound, pages, rehearsal
 from engine import tables as et
 from engine import wiring as wi
 from engine.core_type import core_at
@@ -18,6 +18,7 @@ from fabric.atomics import load_acquire, load_relaxed, row
 from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
 from fabric.meters import heartbeat, record, status_set
+from risk import tables as rt
 from venue import tables as vt
 
 
@@ -82,6 +83,17 @@ def exec_pass(w, n, c, now_ns):
 
 
 @kernel
+def stand_in(w, c, now_ns):
+    """Rehearse an order at the touch of the first instrument, if there is one."""
+    book = c.books[0]
+    if book[rt.BK_STATUS] == lay.BOOK_READY:
+        address = w[wi.WI_UNDERSTUDY]
+        own = row(address, wi.ROWS)
+        rehearsal.rehearse(own, row(address + wi.ROWS * 8, wi.ROWS), core_at(own[wi.WI_CORE]), book, now_ns)
+        c.counters[lay.EC_REHEARSALS] += 1
+
+
+@kernel
 def exec_loop(wiring_address, passes_max):
     """Run passes until the stop word is set, or ``passes_max`` of them (warming); returns the passes made."""
     w = row(wiring_address, wi.ROWS)
@@ -94,5 +106,10 @@ def exec_loop(wiring_address, passes_max):
         n[wi.WN_GAP_NS] = duty.begin(d, w[wi.WI_STATS], now_ns)
         work = exec_pass(w, n, c, now_ns)
         done += 1
+        if work:
+            n[wi.WN_REHEARSED_NS] = now_ns  # the path is warm
+        elif now_ns - n[wi.WN_REHEARSED_NS] > wi.REHEARSE_NS and w[wi.WI_UNDERSTUDY]:
+            n[wi.WN_REHEARSED_NS] = now_ns
+            stand_in(w, c, now_ns)
         duty.end(d, work, now_ns, w[wi.WI_SCRATCH])
     return done

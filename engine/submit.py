@@ -105,7 +105,7 @@ def submit(c, now_ns, queue_allowed):
     if row < 0:
         return refuse(c, layout.REASON_ORDER_TABLE_FULL)
     q[risk.OI_ID] = orders.next_id(c)
-    action = judge(c, now_ns)
+    action = judge(c, q, c.outputs, now_ns)
     if action == layout.ACTION_QUEUE:
         if queue_allowed == 0:
             return QUEUED
@@ -123,10 +123,10 @@ def submit(c, now_ns, queue_allowed):
 
 
 @kernel
-def judge(c, now_ns):
-    """The risk gate's action; ``outputs`` holds its reason and the order as it may be sent."""
+def judge(c, order_in, out, now_ns):
+    """The risk gate's action; ``out`` holds its reason and the order as it may be sent."""
     return gate.gate(
-        c.order_in,
+        order_in,
         c.account,
         c.positions,
         c.books,
@@ -137,7 +137,7 @@ def judge(c, now_ns):
         c.scalars[tables.K_LEASE_OK],
         c.scalars[tables.K_UNOWNED_MASK],
         now_ns,
-        c.outputs,
+        out,
     )
 
 

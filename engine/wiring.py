@@ -24,7 +24,7 @@ WIRING = words(
     "WI",
     "core exec stats lease session stop control scratch frame event slot record symbols grids slots mask send inbox "
     "outbox journal_cached market signal journal new_market new_signal new_journal new_lease new_epoch remap account_words "
-    "state_words duty",
+    "state_words duty gate understudy",
 )
 # Numbers that the loop keeps; the second row of the table.
 NUMBERS = words(
@@ -32,7 +32,7 @@ NUMBERS = words(
     "WN",
     "remap_seen market_next signal_next send_end send_capacity inbox_done outbox_count last_order_poll_ns last_timer_ns "
     "last_page_ns passes trigger_recv_ns trigger_message lease_ok gap_ns orders_sent placed "
-    "lapsed_ns recv_window_ms lease_ttl_ns lease_seen instruments journal_ok session_up armed unsent_max unsent",
+    "rehearsed_ns lapsed_ns recv_window_ms lease_ttl_ns lease_seen instruments journal_ok session_up armed unsent_max unsent",
 )
 ROWS = 36  # words of each row
 INBOX = 256  # rows of EVENT that the control thread hands in (reconciliation): count word, then rows
@@ -44,4 +44,5 @@ MESSAGE_MAX = 65536
 ORDER_POLL_NS = 20_000
 TIMER_NS = 200_000
 PAGE_NS = 2_000_000
+REHEARSE_NS = 50_000  # an idle loop goes through the path of an order so often (``engine.rehearsal``)
 LAPSE_CLOSE_NS = 400_000_000  # after a lapse the order session is closed once all is cancelled, or after this

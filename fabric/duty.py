@@ -5,7 +5,8 @@
 leaves its cpu. *yield* shares it: a loop without work keeps its turn for ``turn_ns``, and one with ``hands_over`` gives its
 turn away that many times when it has done something, because the next in line waits for exactly that (more than once:
 the scheduler may give it back at once). So the loop that waits for the market has a long turn, looks at its socket all
-the time and hands over; the one that it feeds has no turn and goes on until nothing is left. *backoff* spins, then yields, then sleeps longer and longer; *sleep* always sleeps.
+the time and hands over; the one that it feeds has no turn and goes on until nothing is left.
+*backoff* spins, then yields, then sleeps longer and longer; *sleep* always sleeps.
 
 The stall meter: a pass that begins more than ``STALL_NS`` after the one before it is counted, and the longest is kept.
 """

@@ -231,8 +231,8 @@ FEED_COUNTERS = words(
     "FC",
     "messages bytes events ticks books trades book_gaps book_resyncs book_before_snapshot book_stale_delta "
     "book_crossed book_empty off_grid bad_number bad_json bad_frame unknown_symbol unknown_type cold_messages "
-    "source_gaps source_last reconnects pings pongs oversize dispatched depth_overflow source_first duplicates "
-    "book_refused join_dropped",
+    "source_gaps source_last reconnects pings pongs oversize retired_25 depth_overflow source_first duplicates "
+    "book_refused join_dropped rehearsals",
 )
 FEED_HISTOGRAMS = words(_here, "FH", "scan book publish pass_ns venue_to_recv")
 EXEC_COUNTERS = words(
@@ -243,12 +243,12 @@ EXEC_COUNTERS = words(
     "orders_cancelled_at_exit fills fills_duplicate cancels_sent cancel_rejects events_unknown_order events_late "
     "blocked_lease blocked_risk queued queue_expired journal_full bad_json bad_number unknown_type bad_frame bytes_in "
     "bytes_out sends send_partial reconnects pings reconciles reconcile_differences strategy_errors strategy_calls "
-    "quotes_kept fused_gaps cold_messages parameters_used parameters_seen halts pauses epoch_changes unowned_fills",
+    "quotes_kept retired_42 cold_messages parameters_used parameters_seen halts pauses epoch_changes unowned_fills rehearsals",
 )
 EXEC_HISTOGRAMS = words(
     _here,
     "EH",
-    "tick_to_order ring_hop decide encode send pass_ns ack signal_age cancel_ack event_apply recv_to_seen",
+    "tick_to_order ring_hop decide encode send pass_ns ack signal_age cancel_ack event_apply recv_to_seen gate",
 )
 REJECT_COUNTERS = tuple(f"reason.{name}" for name in REASON)  # execution: one counter per reason, after EXEC_COUNTERS
 SIGNAL_COUNTERS = words(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fabric import duty
 from fabric import layout as lay
-from fabric.atomics import load_acquire, octet_table, octets, row, store_release, table
+from fabric.atomics import load_acquire, octet_table, octets, row, store_relaxed, store_release, table
 from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import counter_add, counter_set, heartbeat, record, status_set
@@ -325,6 +325,18 @@ def feed_pass(t, now_ns):
 
 
 @kernel
+def rehearse(t, now_ns):
+    """The sample tick of the understudy ``t`` through scan, book and ring: private memory that nobody else reads.
+
+    See ``engine.rehearsal``. Its session is never opened, its ring starts over each time so that it stays one slot.
+    """
+    s = row(t[ft.FD_SESSION], len(vt.SESSION))
+    s[vt.SE_START], s[vt.SE_END] = 0, t[ft.FD_SAMPLE_BYTES]
+    store_relaxed(t[ft.FD_MARKET] + lay.MARKET_CURSOR_OFFSET, 0)
+    read_frames(t, s, now_ns)
+
+
+@kernel
 def feed_loop(t_address, passes_max):
     """Run passes until the stop word is set (or ``passes_max`` is reached, for warming); returns the passes made."""
     t = row(t_address, len(ft.FEED))
@@ -336,6 +348,12 @@ def feed_loop(t_address, passes_max):
         duty.begin(d, stats, now_ns)
         work = feed_pass(t, now_ns)
         done += 1
+        if work:
+            t[ft.FD_REHEARSED_NS] = now_ns  # the path is warm
+        elif now_ns - t[ft.FD_REHEARSED_NS] > ft.REHEARSE_NS and t[ft.FD_UNDERSTUDY]:
+            t[ft.FD_REHEARSED_NS] = now_ns
+            rehearse(row(t[ft.FD_UNDERSTUDY], len(ft.FEED)), now_ns)
+            counter_add(stats, lay.FC_REHEARSALS, 1)
         heartbeat(stats, now_ns)
         status_set(stats, lay.P_PASSES, done)
         duty.end(d, work, now_ns, t[ft.FD_SCRATCH])

@@ -29,13 +29,14 @@ from venue import tables as vt
 from venue.errors import VenueError
 from venue.grids import grids_of, symbols_of
 from venue.link import Backoff, Link
-from venue.purpleflea import resync_text, subscribe_text
+from venue.purpleflea import resync_text, sample_tick, subscribe_text
 from watchdog.client import WatchdogError, register
 
 RECEIVE_BYTES = 4 * 1024 * 1024
 SEND_BYTES = 16 * 1024
 FOR_EVER = 1 << 62
 POLL_S = 0.004
+REHEARSING = ("spin", "yield")  # a loop that sleeps when idle is meant to leave the cpu alone
 HANDS_OVER = 4
 TURN_NS = 10_000  # on a shared cpu: so long the socket is watched without a break, so long an answer to an order may wait
 TELL_EVERY = 50  # steps between two looks at what had to be compiled
@@ -81,6 +82,19 @@ class FeedMemory:
         self.table[ft.FD_HASH_EVERY] = hash_every
         self.table[ft.FD_SOURCE_LAST] = -1
 
+        self.private: list[Any] = []  # what must live as long as this
+
+    def rehearse_on(self, instrument: dict[str, Any]) -> None:
+        """Give the idle loop an understudy: the same on private pages, with a sample tick of one instrument to read."""
+        market = np.full(layout.MARKET_BYTES // layout.WORD, 0, np.int64)
+        stats = np.full(layout.STATS_BYTES // layout.WORD, 0, np.int64)
+        other = FeedMemory([instrument], market.ctypes.data, stats.ctypes.data, "spin", 0)
+        sample = sample_tick(instrument["symbol"], instrument["tick_size"], instrument["lot_size"])
+        other.link.hold(bytes((0x81, 126)) + len(sample).to_bytes(2, "big") + sample)
+        other.table[ft.FD_SAMPLE_BYTES] = len(sample) + 4
+        self.private += [market, stats, other]
+        self.table[ft.FD_UNDERSTUDY] = other.table.ctypes.data
+
     def run(self, passes: int) -> int:
         return int(loop.feed_loop(self.table.ctypes.data, passes))
 
@@ -101,6 +115,8 @@ class Feed:
         self.hash_every = int(config.get("feed", {}).get("hash_every", 0))
         idle = placement["idle"]["feed"]
         self.memory = FeedMemory(config["instruments"], self.market.address, self.stats.segment.address, idle, self.hash_every)
+        if idle in REHEARSING:
+            self.memory.rehearse_on(config["instruments"][0])
         self.stats.status(idle=layout.IDLE.index(idle), generation=self.market.generation)
         self.backoff = Backoff()
         self._hashes = pathlib.Path(config["state_dir"]) / "book_hashes.txt"

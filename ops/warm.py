@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.process import ExecutionMemory, load_strategies
+from engine.memory import ExecutionMemory, load_strategies
 from fabric import jit, layout, rings
 from fabric.child import load_config
 from fabric.segment import Segment, remove_dead
@@ -27,6 +27,7 @@ from feed.process import FeedMemory
 
 SHM = pathlib.Path("/dev/shm")
 PREFIX = "pulex-warm-"
+LEFT_S = 60.0  # younger directories belong to a warm-up that has just begun
 
 Step = tuple[str, Callable[[], object]]
 
@@ -55,8 +56,10 @@ def main(run_dir: str, check: bool) -> int:
     config = load_config(run_dir)
     cache = jit.cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
-    for left in SHM.glob(f"{PREFIX}*"):  # of a warm-up that was killed; a living one holds its segments
+    for left in SHM.glob(f"{PREFIX}*"):  # of a warm-up that was killed; a living one holds its segments, or is about to
         with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime < LEFT_S:
+                continue
             remove_dead(left)
             left.rmdir()
     with (cache / "warm.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=SHM, prefix=PREFIX) as shm_dir:

@@ -87,6 +87,10 @@ class Link:
         row[tables.SE_CLOSE_CODE] = row[tables.SE_RECEIVED_NS] = row[tables.SE_OPENED] = 0
         row[tables.SE_STATE] = layout.SESSION_LOOP  # last: pairs with owned_by_loop
 
+    def hold(self, data: bytes) -> None:
+        """Put bytes at the start of the buffer of a session that is never opened (a rehearsal reads them)."""
+        self._buffer[: len(data)] = np.frombuffer(data, np.uint8)
+
     def reap(self) -> str | None:
         """Close what the loop gave back; the reason, or None while there is nothing to do."""
         if self.state != layout.SESSION_CLOSING:

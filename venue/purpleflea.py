@@ -11,6 +11,7 @@ from venue.purpleflea_encode import (
     encode_cancel_all,
     encode_place,
     resync_text,
+    sample_tick,
     subscribe_text,
 )
 from venue.purpleflea_market import decode_market
@@ -24,5 +25,6 @@ __all__ = [
     "encode_cancel_all",
     "encode_place",
     "resync_text",
+    "sample_tick",
     "subscribe_text",
 ]

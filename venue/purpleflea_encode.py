@@ -7,6 +7,7 @@ Payloads only; ``frames.seal`` makes frames of them. Texts are exactly those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import orjson
 
@@ -125,3 +126,11 @@ def subscribe_text(channels: Sequence[str], symbols: Sequence[str]) -> bytes:
 def resync_text(symbol: str) -> bytes:
     """Ask for a new book snapshot of one symbol."""
     return orjson.dumps({"action": "resync", "symbol": symbol})
+
+
+def sample_tick(symbol: str, tick_size: str, lot_size: str) -> bytes:
+    """A tick as the venue sends it, at prices that the grid allows: for rehearsals, not for the market."""
+    tick, lot = Decimal(tick_size), Decimal(lot_size)
+    body = {"type": "tick", "symbol": symbol, "price": f"{tick * 654_321:f}", "bid": f"{tick * 654_320:f}"}
+    body |= {"bid_size": f"{lot * 12_345:f}", "ask": f"{tick * 654_322:f}", "ask_size": f"{lot * 54_321:f}"}
+    return orjson.dumps(body | {"sequence": 1_234_567, "exchange_ts": 1_700_000_000_000_000})

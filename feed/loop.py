@@ -11,7 +11,7 @@ from __future__ import annotations
 from fabric import duty
 from fabric import layout as lay
 from fabric.atomics import load_acquire, octet_table, octets, row, store_relaxed, store_release, table
-from fabric.clock import monotonic_ns
+from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
 from fabric.meters import counter_add, counter_set, heartbeat, record, status_set
 from fabric.rings import market_publish, seqlock_write
@@ -22,6 +22,7 @@ from venue import tables as vt
 
 FRAMES_PER_PASS = 512
 MESSAGE_MAX = 2 * 1024 * 1024
+TRAVEL_MAX_NS = 10_000_000_000
 STATE_WORDS = lay.STATE_LEVELS_WORD + 4 * lay.LEVELS
 _SOURCE_NONE = -1
 
@@ -169,6 +170,10 @@ def on_market(t, decoded, recv_ns, started):
     write_state(t, i, STATE_WORDS if kind == lay.MARKET_BOOK else lay.STATE_LEVELS_WORD)
     told = monotonic_ns(t[ft.FD_SCRATCH])
     record(stats, lay.FH_PUBLISH, told - ready)
+    t[ft.FD_TOLD_NS] = told
+    travelled_ns = recv_ns + t[ft.FD_WALL_OFFSET_NS] - decoded[vt.DC_VENUE_NS]
+    if 0 <= travelled_ns < TRAVEL_MAX_NS:  # as the two wall clocks tell it; a recording's stamps are of another day
+        record(stats, lay.FH_VENUE_TO_RECV, travelled_ns)
     if index >= 0 and t[ft.FD_HASH_EVERY] > 0 and (index + 1) % t[ft.FD_HASH_EVERY] == 0:
         sample_levels(t, i, index)
     return told
@@ -311,6 +316,7 @@ def feed_pass(t, now_ns):
         s[vt.SE_RECEIVED_NS] = recv_ns
         counter_add(t[ft.FD_STATS], lay.FC_BYTES, max(count, 0))
         code = read_frames(t, s, recv_ns)
+        record(t[ft.FD_STATS], lay.FH_PASS_NS, max(t[ft.FD_TOLD_NS] - now_ns, 0))
     elif count == -3:
         code = vt.CLOSE_OVERSIZE
     elif count < 0:
@@ -356,5 +362,8 @@ def feed_loop(t_address, passes_max):
             counter_add(stats, lay.FC_REHEARSALS, 1)
         heartbeat(stats, now_ns)
         status_set(stats, lay.P_PASSES, done)
+        if work == 0 and now_ns - t[ft.FD_OFFSET_AT_NS] > ft.OFFSET_EVERY_NS:
+            t[ft.FD_OFFSET_AT_NS] = now_ns
+            t[ft.FD_WALL_OFFSET_NS] = wall_ns(t[ft.FD_SCRATCH]) - monotonic_ns(t[ft.FD_SCRATCH])
         duty.end(d, work, now_ns, t[ft.FD_SCRATCH])
     return done

@@ -1,12 +1,19 @@
-"""The instrument that a recording is about: symbol, grid and market minimums, read off its first frames."""
+"""The instrument that a recording is about: symbol, grid and market minimums, read off its first frames.
+
+That takes seconds, so the answer is kept in the cache directory, for this file of this size and time of change.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
+import os
 import pathlib
 from typing import Any
 
 import sim.market
+from fabric.jit import cache_dir
 from ops.config import ConfigError, Instrument
 from sim.reconstruct import book_hashes
 from sim.recording import Frame, Recording
@@ -17,7 +24,26 @@ _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "BTC", "ETH")
 
 
 def instrument(path: str | pathlib.Path) -> Instrument:
-    """One instrument with the finest grid that the first frames use. Raises ConfigError."""
+    """One instrument with the finest grid that the first frames use, from the cache when it is known. Raises ConfigError."""
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; give a recording to --data") from None
+    name = f"{pathlib.Path(path).resolve()} {about.st_size} {about.st_mtime_ns} {FRAMES}"
+    kept = cache_dir() / "recordings" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return Instrument.model_validate_json(kept.read_bytes())
+    found = read_instrument(path)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(found.model_dump_json())
+        part.rename(kept)
+    return found
+
+
+def read_instrument(path: str | pathlib.Path) -> Instrument:
+    """The same, from the frames. Raises ConfigError."""
     symbol, price_decimals, size_decimals = "", 0, 0
     try:
         for frame in itertools.islice(Recording(path), FRAMES):

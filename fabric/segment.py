@@ -3,8 +3,9 @@
 The writer creates ``NAME.<generation>`` (0600, space reserved, so that a full tmpfs is an error at the start and never a
 SIGBUS later), holds an exclusive ``flock`` for its whole life (released by the kernel on death: dead is not stalled), fills
 the header, stores the magic last and then renames the symlink ``NAME`` to the new file. A restarted writer makes a new
-file: a stopped one that wakes up scribbles on an orphan. Readers map read-only. Mappings live as long as the process, and
-all their pages are present from the start: a first touch inside a hot loop would cost microseconds.
+file: a stopped one that wakes up scribbles on an orphan. Readers map read-only. A mapping lives as long as its Segment:
+keep that while a kernel has the address. All pages are present from the start: a first touch inside a hot loop would cost
+microseconds.
 
 Whoever attaches climbs a ladder, and each step that fails has an error of its own (``Step``)::
 

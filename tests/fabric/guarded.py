@@ -77,7 +77,8 @@ def drive_rings(noise: random.Random) -> int:
             readers.market_take(base, ring, SLOTS, policy, reader, rows)
         readers.market_publish_batch(base, ring, SLOTS, rows)
         readers.lossless_take(base + 8, base, ring, SLOTS, wanted, out)
-    return ROUNDS * 14
+        readers.state_top(base + size - 64)
+    return ROUNDS * 15
 
 
 def drive_meters(noise: random.Random) -> int:

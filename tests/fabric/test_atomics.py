@@ -61,9 +61,14 @@ def test_a_kernel_keeps_its_memory_order_through_the_optimiser(kernel: Any, sign
     assert "NRT_" not in text
 
 
-def test_a_page_is_read_by_atomic_loads_alone() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "signature"),
+    [(rings.seqlock_read, (WORD, WORDS, WORD)), (readers.state_top, (WORD,))],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_page_is_read_by_atomic_loads_alone(kernel: Any, signature: Any) -> None:
     """Its loop is unrolled, so that the order in the text is not the order of execution."""
-    text = optimised(rings.seqlock_read, WORD, WORDS, WORD)
+    text = optimised(kernel, *signature)
     assert set(memory_order(text)) == {"load acquire", "load monotonic", "fence acquire"}
 
 

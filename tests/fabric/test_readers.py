@@ -158,6 +158,37 @@ def test_a_reader_beside_a_running_writer_tears_nothing_and_counts_every_loss(po
     assert reader[LOST] > 0, "nothing was lost: nothing was proved"
 
 
+# --- The top of the state table ----------------------------------------------------------------------------------------------
+def test_the_top_of_a_row_is_read_in_one_cache_line() -> None:
+    row, values = np.zeros(layout.STATE_ROW_WORDS, np.int64), np.arange(layout.STATE_ROW_WORDS)
+    rings.seqlock_write(row.ctypes.data, values, layout.STATE_ROW_WORDS)
+    fields = (layout.ST_BID_TICKS, layout.ST_BID_LOTS, layout.ST_ASK_TICKS, layout.ST_ASK_LOTS)
+    assert readers.state_top(row.ctypes.data) == (1, *fields)
+    assert max(fields) * layout.WORD < 64
+    row[0] = 5  # the writer died in the middle
+    assert readers.state_top(row.ctypes.data) == (0, 0, 0, 0, 0)
+
+
+def test_a_top_read_beside_a_running_writer_is_never_mixed() -> None:
+    words = np.zeros(kernels.FILE_BYTES // 8, np.int64)
+    base, states = words.ctypes.data, 3_000_000
+    record, cached = np.zeros(WORDS, np.int64), np.zeros(1, np.int64)
+    kernels.write(base, kernels.PAGE, 1, record, cached)
+    found: set[int] = set()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for _ in range(50):
+            writing = pool.submit(kernels.write, base, kernels.PAGE, states, record, cached)
+            while not writing.done():
+                complete, *top = readers.state_top(base + 128)
+                if complete:
+                    first = top[0] - layout.ST_BID_TICKS
+                    assert [top[k] - first for k in range(4)] == [2, 3, 4, 5]
+                    found.add(first)
+            if len(found) > 2:
+                return
+    pytest.fail("the writer never ran beside the reader: nothing was proved")
+
+
 # --- The end of a lossless ring --------------------------------------------------------------------------------------------
 class Pipe:
     """The signal ring of a real segment, and its reader."""

@@ -205,6 +205,7 @@ WRITER = """
 import sys, time
 from fabric.segment import Segment
 writer = Segment.create(sys.argv[1], "control", "supervisor")
+writer.beat()
 print(writer.path, flush=True)
 sys.stdin.read()
 """
@@ -225,12 +226,19 @@ def test_a_stopped_writer_is_alive_and_a_killed_one_dead(tmp_path: pathlib.Path,
     reader = Segment.attach(tmp_path, "control")
     assert reader.words[layout.H_OWNER_PID] == other_process.pid
     assert reader.words[layout.H_OWNER_START] == process_start(other_process.pid)
+    reader.check_alive(60_000_000_000)
     os.kill(other_process.pid, signal.SIGSTOP)
     assert reader.owner_alive()
+    with pytest.raises(SegmentError) as stalled:
+        reader.check_alive(0)
+    assert stalled.value.step is Step.HEARTBEAT
     assert remove_dead(tmp_path) == []
     other_process.kill()
     other_process.wait()
     assert not reader.owner_alive()
+    with pytest.raises(SegmentError) as dead:
+        reader.check_alive(60_000_000_000)
+    assert dead.value.step is Step.OWNER
     assert process_start(other_process.pid) == 0
     assert remove_dead(tmp_path) == [("control.1", f"supervisor, pid {other_process.pid}, is dead")]
     assert not os.path.lexists(tmp_path / "control")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import re
 import runpy
 import subprocess
@@ -106,6 +107,22 @@ def test_a_damaged_directory_is_an_error_or_wrong_text_and_never_a_crash(
             refused += 1
         raw[byte] ^= pattern
     assert refused > DIRECTORY_BYTES // 2
+
+
+def test_a_page_of_noise_is_read_to_its_end_by_our_reader(tmp_path: pathlib.Path, writer: StatsWriter) -> None:
+    raw, noise = memoryview(writer.segment.words).cast("B"), random.Random(4)
+    reader = StatsReader(tmp_path, "execution")
+    for _ in range(20):
+        for _ in range(200):
+            raw[noise.randrange(layout.BODY_OFFSET, len(raw))] = noise.randrange(256)
+        start = noise.randrange(layout.ERRORS_OFFSET, len(raw) - 4096)
+        raw[start : start + 4096] = noise.randbytes(4096)
+        StatsReader(tmp_path, "execution")
+        assert len(reader.errors()) <= layout.ERRORS_MAX
+        assert len(reader.counters()) == len(reader.counter_labels)
+        for name in reader.histogram_labels:
+            reader.histogram(name).summary()
+        assert set(reader.status()) < set(layout.STATUS_ROW)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(8192)], ids=["empty", "short", "zeroes"])

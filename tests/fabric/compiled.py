@@ -36,7 +36,8 @@ def _fresh(function: Any, signature: Any) -> Any:
 
 def whole_text(loop: Any, signature: Any) -> str:
     """The optimised LLVM text of a loop with all that it calls, whether compiled now or loaded from the cache."""
-    loop.compile(signature)
+    if signature not in loop.overloads:
+        loop.compile(signature)
     return str(loop.overloads[signature].library._get_module_for_linking())
 
 

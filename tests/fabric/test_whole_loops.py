@@ -23,6 +23,7 @@ from numba import types
 from engine.loop import exec_loop
 from fabric import jit
 from feed.loop import feed_loop
+from strategy.loader import load
 
 SIGNATURE = (types.int64, types.int64)
 LOOPS = pytest.mark.parametrize("loop", [feed_loop, exec_loop], ids=lambda loop: loop.__name__)
@@ -55,6 +56,15 @@ def test_a_whole_loop_waits_on_acquire_loads_and_tells_by_release_stores(loop: A
     assert {("release", ""), ("", "release")} in orders, "no function of it publishes as market_publish and seqlock_write do"
     if loop is exec_loop:
         assert {("acquire", ""), ("", "acquire")} in orders, "no function of it reads as market_read does"
+
+
+def test_a_strategy_counts_no_references() -> None:
+    """It may raise, as no loop may: its array bounds are checked, and its trampoline answers with a fault instead."""
+    decide = load("market_making").keep[1].decide
+    ((arguments, _),) = decide.overloads.items()
+    text = compiled.whole_text(decide, arguments)
+    assert compiled.references(text) == []
+    assert compiled.raises(text), "strategies are compiled with bounds checks"
 
 
 # --- Functions that must be refused ----------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiled import optimised
+from compiled import optimised, raises, references
 from numba import types
 
 from fabric import atomics, jit, readers, rings
 
-WORD, WORDS = types.int64, types.int64[::1]
+WORD, WORDS, ROWS = types.int64, types.int64[::1], types.int64[:, ::1]
 _ATOMIC = re.compile(r"(load|store) atomic i64,? .*?(monotonic|acquire|release), align 8|(fence) (\w+)")
 
 
@@ -58,18 +58,30 @@ def memory_order(text: str) -> list[str]:
 def test_a_kernel_keeps_its_memory_order_through_the_optimiser(kernel: Any, signature: Any, order: list[str]) -> None:
     text = optimised(kernel, *signature)
     assert memory_order(text) == order
-    assert "NRT_" not in text
+    assert references(text) == raises(text) == []
 
 
 @pytest.mark.parametrize(
     ("kernel", "signature"),
-    [(rings.seqlock_read, (WORD, WORDS, WORD)), (readers.state_top, (WORD,))],
+    [
+        (rings.seqlock_read, (WORD, WORDS, WORD)),
+        (readers.state_top, (WORD,)),
+        (readers.market_take, (WORD, WORD, WORD, WORD, WORDS, ROWS)),
+    ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_page_is_read_by_atomic_loads_alone(kernel: Any, signature: Any) -> None:
     """Its loop is unrolled, so that the order in the text is not the order of execution."""
     text = optimised(kernel, *signature)
     assert set(memory_order(text)) == {"load acquire", "load monotonic", "fence acquire"}
+    assert references(text) == raises(text) == []
+
+
+def test_a_batch_is_published_by_the_stores_of_one_record_after_the_other() -> None:
+    text = optimised(readers.market_publish_batch, WORD, WORD, WORD, ROWS)
+    order = ["load monotonic", "store monotonic", "fence release", "store monotonic", "store release"]
+    assert memory_order(text)[-5:] == order
+    assert references(text) == raises(text) == []
 
 
 def test_the_end_of_a_ring_is_told_by_three_acquire_loads() -> None:

@@ -264,7 +264,7 @@ def test_no_space_is_one_line_and_leaves_no_file(
     open_files = len(os.listdir("/proc/self/fd"))
     assert text in creation_error(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == open_files
+    assert len(os.listdir("/proc/self/fd")) <= open_files
 
 
 def test_a_directory_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:

@@ -130,7 +130,7 @@ def test_a_refused_attach_keeps_no_descriptor(tmp_path: pathlib.Path, writer: Se
         for _ in range(3):
             with contextlib.suppress(SegmentError):
                 Segment.attach(tmp_path, "control")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 # --- Owner and heartbeat: dead is not stalled ------------------------------------------------------------------------------

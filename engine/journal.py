@@ -68,6 +68,7 @@ class Journal:
                 continue
             if segment.owner_alive():
                 return segment
+            os.close(segment.fd)
             time.sleep(0.02)
         return None
 
@@ -137,6 +138,8 @@ class Journal:
                 if self.stop.terminated or (not execution.owner_alive() and not self._left(execution)):
                     break
                 time.sleep(IDLE_S)
+        if execution.state != layout.SEGMENT_STATE_CLOSED and not execution.owner_alive():
+            print(f"journal: execution died; all {self._next - 1} records that it had published are written", flush=True)
         os.fsync(fd)
         self._word(layout.JP_SYNCED, self._next - 1)
         self.stats.status(state=layout.PROCESS_STOPPED)

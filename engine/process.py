@@ -226,6 +226,8 @@ class Execution:
         time.sleep(2 * 0.005)  # one page interval: the last counters reach the stats page
         self.memory.arrays["stop"][0] = 1
         thread.join(2.0)
+        if not thread.is_alive():
+            self.exec.enter(layout.SEGMENT_STATE_CLOSED)  # the journal ring has its last record
         self.memory.link.close()
         self.stats.status(state=layout.PROCESS_STOPPED, cache_misses=jit.cache_misses())
         return code

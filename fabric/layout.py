@@ -20,6 +20,8 @@ A segment::
     | magic | version | kind  | schema hash | total bytes | ...    | heartbeat | body ...
       ^ written last, after version and body: magic != 0 means ready
 
+Of a header only the state changes after that (ready, draining, closed: forward only, by the writer).
+
 Enum values are for ever: a retired one keeps its number and is named RETIRED_n.
 """
 
@@ -28,6 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
 
     def __getattr__(name: str) -> int: ...  # the constants that words() and enum() define
 
@@ -117,9 +120,10 @@ HEADER = words(
     _here,
     "H",
     "magic version kind schema_hash total_bytes body_offset generation owner_pid owner_start created_ns state boot_id "
-    "config_hash code_hash role _",
+    "config_hash code_hash role checksum",
 )
 HEARTBEAT_OFFSET = 128  # one word, CLOCK_MONOTONIC ns, on its own line
+DIRECTORY_OFFSET = 256  # a stats segment says here where everything in it is; zeroes in the others
 BODY_OFFSET = PAGE
 
 # --- Market ring and state table (feed writes) -----------------------------------------------------------------
@@ -224,6 +228,19 @@ ERRORS_MAX = 64
 ERROR_BYTES = 256  # words: count, first_ns, last_ns, length; then utf-8 text
 ERRORS_OFFSET = LABELS_OFFSET + (COUNTERS_MAX + HISTOGRAMS_MAX) * LABEL_BYTES
 STATS_BYTES = ERRORS_OFFSET + ERRORS_MAX * ERROR_BYTES
+STATS_NAMES = " ".join(STATUS_ROW) + "\n" + " ".join(PROCESS_STATE)
+STATS_NAMES_OFFSET = 1024
+# The words at DIRECTORY_OFFSET, bytes from the start of the file: a tool needs the path and nothing else. Append only.
+STATS_DIRECTORY = (
+    ("words", 24), ("heartbeat", HEARTBEAT_OFFSET), ("names", STATS_NAMES_OFFSET), ("names_bytes", len(STATS_NAMES)),
+    ("status", STATUS_OFFSET), ("status_words", len(STATUS_ROW)), ("counters", COUNTERS_OFFSET),
+    ("counters_max", COUNTERS_MAX), ("counter_stride", COUNTER_STRIDE), ("histograms", HISTOGRAMS_OFFSET),
+    ("histograms_max", HISTOGRAMS_MAX), ("histogram_stride", HISTOGRAM_STRIDE), ("over_in_histogram", 0),
+    ("max_in_histogram", 8), ("buckets_in_histogram", len(HISTOGRAM_HEADER) * WORD), ("buckets", HISTOGRAM_BUCKETS),
+    ("half_bits", 7), ("labels", LABELS_OFFSET), ("histogram_labels", LABELS_OFFSET + COUNTERS_MAX * LABEL_BYTES),
+    ("label_bytes", LABEL_BYTES), ("errors", ERRORS_OFFSET), ("errors_max", ERRORS_MAX), ("error_bytes", ERROR_BYTES),
+    ("text_in_error", 4 * WORD),
+)  # fmt: skip
 
 # Counters and histograms of each role. The name is the public key; new ones are appended, never inserted.
 FEED_COUNTERS = words(
@@ -303,6 +320,15 @@ ID_COUNTER_BITS, ID_EPOCH_BITS, ID_INSTANCE_BITS = 32, 21, 10
 ID_WATCHDOG_COUNTER = 0xF000_0000  # the watchdog's own orders (probes, flatten) count from here
 
 
+def header_checksum(header: Sequence[int]) -> int:
+    """CRC-32 of the header words that never change: all but magic, state and the sum itself."""
+    import struct
+    import zlib
+
+    fixed = [word for name, word in zip(HEADER, header, strict=False) if name not in ("magic", "state", "checksum")]
+    return zlib.crc32(struct.pack(f"={len(fixed)}q", *fixed))
+
+
 def _check() -> None:
     """Layout errors are found at import, before any process maps a page."""
     for record, size in ((MARKET_SLOT, 16), (SIGNAL_SLOT, 16), (JOURNAL_RECORD, 16), (HEADER, 16), (STATE_ROW, 16)):
@@ -311,6 +337,7 @@ def _check() -> None:
         assert offset % LINE == 0, offset
     assert STATE_LEVELS_WORD + 4 * LEVELS <= STATE_ROW_WORDS
     assert len(ACCOUNT_PAGE) == ACCOUNT_ROWS_WORD
+    assert DIRECTORY_OFFSET + len(STATS_DIRECTORY) * WORD <= STATS_NAMES_OFFSET <= BODY_OFFSET - len(STATS_NAMES)
     assert 2 * LINE + ACCOUNT_BYTES <= PAGE
     for slots in (MARKET_SLOTS, SIGNAL_SLOTS, JOURNAL_SLOTS):
         assert slots & (slots - 1) == 0, slots

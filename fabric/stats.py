@@ -3,7 +3,7 @@
 
 One writer per segment: its loop thread through the kernels of ``fabric.meters`` and its Python threads through
 ``StatsWriter``, on different counters. Readers never write and never reset: they keep an older snapshot and subtract.
-Labels are in the segment, so that any tool reads it from the path alone.
+Labels and a directory of all offsets are in the segment: any tool reads it from the path alone (docs/stats-page.md).
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class Histogram:
         """What happened since ``older``; the maximum stays that of the whole run."""
         return Histogram(self.buckets - older.buckets, self.max_ns)
 
+    def __add__(self, other: Histogram) -> Histogram:
+        """Both together, e.g. one stage over several processes."""
+        return Histogram(self.buckets + other.buckets, max(self.max_ns, other.max_ns))
+
     def summary(self) -> dict[str, int | None]:
         """count, p50, p99, p999, max in ns."""
         points = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
@@ -60,14 +64,19 @@ class StatsWriter:
     def __init__(self, shm_dir: str | pathlib.Path, role: str, config_hash: int = 0, code_hash: int = 0) -> None:
         self.counters = layout.COUNTERS_OF_ROLE[role]
         self.histograms = layout.HISTOGRAMS_OF_ROLE[role]
-        self.segment = Segment.create(shm_dir, f"stats-{role}", role, config_hash, code_hash, self._write_labels)
+        self.segment = Segment.create(shm_dir, f"stats-{role}", role, config_hash, code_hash, self._describe)
         self._raw = memoryview(self.segment.words).cast("B")
         self._errors: dict[str, int] = {}
         self._error_lock = threading.Lock()
         self.status(pid=os.getpid(), state=layout.PROCESS_STARTING, started_ns=time.monotonic_ns())
 
-    def _write_labels(self, segment: Segment) -> None:
+    def _describe(self, segment: Segment) -> None:
+        """Directory, names and labels, before any reader can come."""
         raw = memoryview(segment.words).cast("B")
+        for word, (_, value) in enumerate(layout.STATS_DIRECTORY, layout.DIRECTORY_OFFSET // layout.WORD):
+            segment.words[word] = value
+        names = layout.STATS_NAMES_OFFSET
+        raw[names : names + len(layout.STATS_NAMES)] = layout.STATS_NAMES.encode()
         for index, label in enumerate(self.counters):
             self._label(raw, index, label)
         for index, label in enumerate(self.histograms):

@@ -115,8 +115,7 @@ def clean(where: Paths) -> list[str]:
         os.kill(pid, 9)
         said.append(f"ended {role} (pid {pid}): its supervisor is dead")
     where.children.unlink(missing_ok=True)
-    if removed := remove_dead(where.shm_dir):
-        said.append(f"removed {len(removed)} segments of dead processes: {', '.join(removed)}")
+    said.extend(f"removed segment {name}: {reason}" for name, reason in remove_dead(where.shm_dir))
     for file in (where.config, where.socket, where.key):
         file.unlink(missing_ok=True)
     shutil.rmtree(where.run_dir / "logs")

@@ -91,6 +91,11 @@ class StatsPage:
         }
         for word, value in header.items():
             self.words[word] = value
+        self.words[layout.H_CHECKSUM] = layout.header_checksum(self.words)
+        for word, (_, value) in enumerate(layout.STATS_DIRECTORY, layout.DIRECTORY_OFFSET // layout.WORD):
+            self.words[word] = value
+        names = layout.STATS_NAMES_OFFSET
+        self.bytes[names : names + len(layout.STATS_NAMES)] = layout.STATS_NAMES.encode()
         for index, label in enumerate(layout.WATCHDOG_COUNTERS):
             self._label(index, label)
         for index, label in enumerate(layout.WATCHDOG_HISTOGRAMS):

@@ -9,22 +9,15 @@ import os
 import re
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
+from compiled import optimised, raises, references
 from numba import types
 
-from fabric import atomics, jit, rings
+from fabric import atomics, jit, readers, rings
 
-WORD, WORDS = types.int64, types.int64[::1]
+WORD, WORDS, ROWS = types.int64, types.int64[::1], types.int64[:, ::1]
 _ATOMIC = re.compile(r"(load|store) atomic i64,? .*?(monotonic|acquire|release), align 8|(fence) (\w+)")
-
-
-def optimised(kernel: Any, *signature: Any) -> str:
-    """The kernel's optimised LLVM text; compiled anew, because numba keeps no text of what it loads from its cache."""
-    fresh = numba.njit(**jit.HOT | {"cache": False})(kernel.py_func)
-    fresh.compile(signature)
-    return str(fresh.inspect_llvm(signature))
 
 
 def memory_order(text: str) -> list[str]:
@@ -53,6 +46,7 @@ def memory_order(text: str) -> list[str]:
         ),
         (rings.lossless_read, (WORD, WORD, WORD, WORD, WORDS), ["load acquire", "load monotonic"]),
         (rings.lossless_done, (WORD, WORD), ["store release"]),
+        (readers.market_join, (WORD, WORDS), ["load acquire"]),
         (
             rings.seqlock_write,
             (WORD, WORDS, WORD),
@@ -64,13 +58,37 @@ def memory_order(text: str) -> list[str]:
 def test_a_kernel_keeps_its_memory_order_through_the_optimiser(kernel: Any, signature: Any, order: list[str]) -> None:
     text = optimised(kernel, *signature)
     assert memory_order(text) == order
-    assert "NRT_" not in text
+    assert references(text) == raises(text) == []
 
 
-def test_a_page_is_read_by_atomic_loads_alone() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "signature"),
+    [
+        (rings.seqlock_read, (WORD, WORDS, WORD)),
+        (readers.state_top, (WORD,)),
+        (readers.market_take, (WORD, WORD, WORD, WORD, WORDS, ROWS)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_page_is_read_by_atomic_loads_alone(kernel: Any, signature: Any) -> None:
     """Its loop is unrolled, so that the order in the text is not the order of execution."""
-    text = optimised(rings.seqlock_read, WORD, WORDS, WORD)
+    text = optimised(kernel, *signature)
     assert set(memory_order(text)) == {"load acquire", "load monotonic", "fence acquire"}
+    assert references(text) == raises(text) == []
+
+
+def test_a_batch_is_published_by_the_stores_of_one_record_after_the_other() -> None:
+    text = optimised(readers.market_publish_batch, WORD, WORD, WORD, ROWS)
+    order = ["load monotonic", "store monotonic", "fence release", "store monotonic", "store release"]
+    assert memory_order(text)[-5:] == order
+    assert references(text) == raises(text) == []
+
+
+def test_the_end_of_a_ring_is_told_by_three_acquire_loads() -> None:
+    """Count, state, count again; the copies of the record are merged into one."""
+    text = optimised(readers.lossless_take, WORD, WORD, WORD, WORD, WORD, WORDS)
+    assert set(memory_order(text)) == {"load acquire", "load monotonic"}
+    assert len(re.findall(r"load atomic i64.* acquire", text)) == 3
 
 
 @jit.kernel

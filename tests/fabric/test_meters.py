@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import platform
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from compiled import locked, machine_code, optimised, raises
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from fabric import layout, meters
+from fabric import jit, layout, meters, rings
 from watchdog import page
 
 LONGEST_NS = 60_000_000_000
@@ -105,3 +112,50 @@ def test_heartbeat_and_status_go_to_their_own_words(words: npt.NDArray[np.int64]
     assert words[layout.HEARTBEAT_OFFSET // layout.WORD] == 123
     assert words[layout.STATUS_OFFSET // layout.WORD + layout.P_PASSES] == 456
     assert np.count_nonzero(words) == 2
+
+
+# --- What the compiler made of them ----------------------------------------------------------------------------------------
+WORD = types.int64
+
+
+@intrinsic
+def add_locked(typingctx: Any, address: Any, count: Any) -> Any:
+    """What a meter must not be."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "monotonic")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@jit.kernel
+def counts_for_all(address: int, count: int) -> int:
+    return int(add_locked(address, count))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 machine code")
+@pytest.mark.parametrize(
+    ("meter", "arguments"),
+    [
+        (meters.counter_add, 3),
+        (meters.counter_set, 3),
+        (meters.record, 3),
+        (meters.heartbeat, 2),
+        (meters.status_set, 3),
+        (rings.market_publish, 3),
+        (rings.market_read, 3),
+        (rings.seqlock_write, 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_no_meter_and_no_ring_locks_the_bus_or_drains_the_store_buffer(meter: Any, arguments: int) -> None:
+    extra = {"market_publish": (WORD[::1],), "market_read": (WORD[::1],), "seqlock_write": (WORD[::1], WORD)}
+    signature = (WORD,) * arguments + extra.get(meter.__name__, ())
+    assert locked(machine_code(meter, *signature)) == []
+    assert raises(optimised(meter, *signature)) == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 machine code")
+def test_a_locked_instruction_would_be_seen() -> None:
+    assert locked(machine_code(counts_for_all, WORD, WORD))

@@ -97,7 +97,7 @@ class Segment:
     def __init__(self, path: pathlib.Path, fd: int, size: int, writable: bool) -> None:
         self.path, self.fd, self.size, self.writable = path, fd, size, writable
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        self._map = mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, protection)  # no first touch in a loop
+        self._map = mmap.mmap(fd, size, mmap.MAP_SHARED, protection)
         self._bytes = np.frombuffer(self._map, np.uint8)
         self.address: int = self._bytes.ctypes.data
         self.words = memoryview(self._map)[: size // layout.WORD * layout.WORD].cast("q")

@@ -3,18 +3,22 @@
 The writer creates ``NAME.<generation>`` (0600, space reserved, so that a full tmpfs is an error at the start and never a
 SIGBUS later), holds an exclusive ``flock`` for its whole life (released by the kernel on death: dead is not stalled), fills
 the header, stores the magic last and then renames the symlink ``NAME`` to the new file. A restarted writer makes a new
-file: a stopped one that wakes up scribbles on an orphan. Readers map read-only. Mappings live as long as the process.
+file: a stopped one that wakes up scribbles on an orphan. Readers take the highest generation that is ready, not the link: a
+writer that was stopped while it started, and superseded, may turn the link back for an instant, and may find that its file
+was removed. Readers map read-only. Mappings live as long as the process.
 
 ``multiprocessing.shared_memory`` is not used: its tracker unlinks segments of other processes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 
@@ -157,10 +161,15 @@ class Segment:
         self.words[layout.H_STATE] = layout.SEGMENT_STATE_READY
         self.words[layout.H_VERSION] = layout.VERSION
         self.words[layout.H_MAGIC] = layout.MAGIC  # last: readers take any other value for "not ready"
-        temporary = link.with_name(f".{link.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self.path.name)
-        temporary.rename(link)
+        temporary, linked = link.with_name(f".{link.name}.{os.getpid()}"), 0
+        while (newest := newest_ready(link.parent, link.name)) != linked:  # again, should one have come in between
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(f"{link.name}.{newest}")
+            temporary.rename(link)
+            linked = newest
+        if newest > int(self.path.suffix[1:]):
+            self.unlink()
+            raise SegmentError(f"{self.path}: a newer generation was made meanwhile: its writer goes on, this one must end")
         for old in generations(link.parent, link.name)[:-1]:
             _remove_if_dead(link.parent / f"{link.name}.{old}")
 
@@ -169,7 +178,8 @@ class Segment:
         """Map the newest generation read-only. Raises SegmentError, with one text for each step that can fail."""
         link = pathlib.Path(shm_dir) / name
         try:
-            path = link.resolve(strict=True)
+            generation = newest_ready(link.parent, name)
+            path = link.with_name(f"{name}.{generation}") if generation else link.resolve(strict=True)
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SegmentError(f"{link}: {error.strerror}; its writer has not started") from None
@@ -212,6 +222,15 @@ def generations(directory: pathlib.Path, name: str) -> list[int]:
 
 def newest_generation(directory: pathlib.Path, name: str) -> int:
     return max(generations(directory, name), default=0)
+
+
+def newest_ready(directory: pathlib.Path, name: str) -> int:
+    """The highest generation whose header is complete, 0 when there is none. Unlike the link, it never goes back."""
+    for generation in reversed(generations(directory, name)):
+        with contextlib.suppress(OSError), (directory / f"{name}.{generation}").open("rb") as file:
+            if file.read(layout.WORD) == layout.MAGIC.to_bytes(layout.WORD, sys.byteorder):
+                return generation
+    return 0
 
 
 def _remove_if_dead(path: pathlib.Path) -> bool:

@@ -50,7 +50,7 @@ def test_no_kill_and_no_stop_tears_loses_or_doubles_a_record(tmp_path: pathlib.P
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_the_sweep_breaks_when_an_actor_has_a_flaw(tmp_path: pathlib.Path, flaw: str) -> None:
-    arguments = ("--seed", str(SEED), "--count", str(FAULTS), "--flaw", flaw, "--patience", "2", "--broken-max", "5")
+    arguments = ("--seed", str(SEED), "--count", str(FAULTS), "--flaw", flaw, "--patience", "2", "--broken-max", "3")
     status, report, _ = sweep(tmp_path, *arguments)
     assert status == 1
     assert any(FLAWS[flaw] in line for line in report["broken"]), report["broken"]

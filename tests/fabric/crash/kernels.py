@@ -151,10 +151,11 @@ def read_row(w, saw, wrong, values):
 def take(w, saw, wrong, out):
     """The next lossless record into the ledger; says done after BATCH of them, or when there is none."""
     cursor, consumed, sequence = w[W_SOURCE] + LOSSLESS_CURSOR, w[W_PROGRESS] + CONSUMED, saw[SA_NEXT]
-    status = rings.lossless_read(cursor, w[W_SOURCE] + LOSSLESS_RING, SLOTS, sequence, out)
     early = w[W_FLAW] == FLAW_DONE_BEFORE_TAKEN
     if early:
         rings.lossless_done(consumed, load_acquire(cursor))
+        yield_cpu()  # to the writer, where both share a cpu
+    status = rings.lossless_read(cursor, w[W_SOURCE] + LOSSLESS_RING, SLOTS, sequence, out)
     if status == layout.RING_OK:
         wrong[X_LOSSLESS_TORN] += differs(out, _WORDS, sequence, w[W_STAMP]) or out[0] != sequence
         entry = w[W_LEDGER] + (sequence & (LEDGER_RECORDS - 1)) * 16

@@ -43,6 +43,7 @@ class Actor:
 
     def __init__(self, run: Role, directory: pathlib.Path, shared: Shared, flaw: int) -> None:
         self.name = run.__name__
+        self.code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             _child(lambda: run(directory, shared, flaw))
@@ -66,13 +67,12 @@ class Actor:
             require(os.WIFSIGNALED(status), f"{self.name} ended by itself, wait status {status}")
 
     def ended(self) -> int | None:
-        """The exit status of one that ended by itself."""
+        """The exit status, once it has ended by itself."""
         if self.running:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
-                self.running = False
-                return os.waitstatus_to_exitcode(status)
-        return None
+                self.running, self.code = False, os.waitstatus_to_exitcode(status)
+        return self.code
 
 
 def _child(run: Callable[[], None]) -> None:
@@ -102,7 +102,7 @@ class Stage:
 
     def start(self, run: Role) -> Actor:
         actor = Actor(run, self.directory, self.shared, self.flaw)
-        self.actors.append(actor)
+        self.actors = [*(one for one in self.actors if one.running), actor]
         return actor
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:

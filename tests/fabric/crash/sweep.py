@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Sweep(Play):
         }
 
     def run(self, count: int, broken_max: int) -> Report:
-        """``count`` faults, or until so many checks have failed; each of those is on a new stage's account."""
+        """``count`` faults, or until so many checks have failed; after each of those on a new stage."""
         began, cpu = time.monotonic(), _cpu_seconds()
         while self.report.faults.total() < count and len(self.report.broken) < broken_max:
             try:
@@ -187,6 +188,7 @@ class Sweep(Play):
         text = f"the name leads to generation {found.generation}, the newest is {newest.generation}"
         require(found.generation == newest.generation, text)
         require(found.words[layout.H_OWNER_PID] == newest.words[layout.H_OWNER_PID], "the newest generation has another owner")
+        os.close(found.fd)
 
     def starting_zombie(self) -> None:
         """A writer stopped while it starts, and superseded. Continued, it gives up, or writes for nobody; if it had not taken

@@ -15,3 +15,7 @@ journal does it (the place in the file is the sequence). A superseded writer is 
 the contract: a writer restarted before the dead reader of its predecessor. ``Segment.create`` removes a dead predecessor, and
 what was published and not done goes with it; here the reader is always restarted first.
 """
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy comes: the parent that forks has one thread

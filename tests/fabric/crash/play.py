@@ -32,6 +32,8 @@ class Report:
 
 
 class Play:
+    """A stage with both on it; ``source`` is the newest writer's segment, ``books`` the account of its lossless records."""
+
     def __init__(self, seed: int, flaw: int, patience_s: float) -> None:
         self.random = random.Random(seed)
         self.flaw, self.patience_s = flaw, patience_s

@@ -21,6 +21,8 @@ _WRONG_WORD, _SAW_WORD, _LEDGER_WORD = 32, 64, 512  # the reports of the writer 
 
 
 class Shared:
+    """What parent and children have in common."""
+
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, (_LEDGER_WORD + LANES * 2 * k.LEDGER_RECORDS) * layout.WORD)
         self.words: Words = np.frombuffer(self._map, np.int64)

@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test check bench top stats kill clean
+.PHONY: help run run-colo venue test chaos-fabric check bench top stats kill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -27,6 +27,10 @@ venue: $(STAMP) ## the paper exchange alone
 
 test: check ## style, types and all tests
 	@$(VENV)/bin/python -m pytest
+
+chaos-fabric: $(STAMP) ## 5,000 kills and stops of a writer and a reader of shared memory: SEED= COUNT= JSON=
+	@PYTHONPATH=tests/fabric $(VENV)/bin/python -m crash --count $(or $(COUNT),5000) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
 
 check: $(STAMP) ## ruff (lint and format) and mypy
 	@$(VENV)/bin/ruff check .

@@ -80,8 +80,8 @@ class Journal:
         os.ftruncate(fd, size)  # a torn last record was never acknowledged: it is still in the ring
         os.lseek(fd, size, os.SEEK_SET)
         self._next = size // RECORD_BYTES + 1
-        self._word(layout.JP_EXEC_GENERATION, execution.generation)
         self._word(layout.JP_CONSUMED, self._next - 1)
+        self._word(layout.JP_EXEC_GENERATION, execution.generation)  # last: pairs with engine.journaling
         return fd
 
     def _step(self, execution: Segment, fd: int) -> int:

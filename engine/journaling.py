@@ -10,18 +10,24 @@ from __future__ import annotations
 from engine import tables as et
 from engine import wiring as wi
 from fabric import layout as lay
-from fabric.atomics import load_acquire, row
+from fabric.atomics import load_acquire, load_relaxed, row
 from fabric.jit import kernel
 from fabric.rings import lossless_publish
 
 
 @kernel
 def _consumer(w):
-    """Address of the journal process's position, 0 when it does not read this generation of ours."""
+    """Address of the journal process's position, 0 when it does not read this generation of ours.
+
+    The generation is looked at first: the count that belongs to another one's ring would pass for room in ours.
+    """
     journal = w[wi.WI_JOURNAL]
     if journal == 0:
         return journal
     base = journal + lay.JOURNAL_PROGRESS_OFFSET
+    # pairs with the journal process, which stores the count before the generation
+    if load_acquire(base + lay.JP_EXEC_GENERATION * 8) != load_relaxed(w[wi.WI_EXEC] + lay.H_GENERATION * 8):
+        return journal * 0
     if load_acquire(base + lay.JP_FAILED * 8) != 0:
         return journal * 0
     return base + lay.JP_CONSUMED * 8

@@ -3,9 +3,10 @@
 The writer creates ``NAME.<generation>`` (0600, space reserved, so that a full tmpfs is an error at the start and never a
 SIGBUS later), holds an exclusive ``flock`` for its whole life (released by the kernel on death: dead is not stalled), fills
 the header, stores the magic last and then renames the symlink ``NAME`` to the new file. A restarted writer makes a new
-file: a stopped one that wakes up scribbles on an orphan. Readers map read-only. A mapping lives as long as its Segment:
-keep that while a kernel has the address. All pages are present from the start: a first touch inside a hot loop would cost
-microseconds.
+file: a stopped one that wakes up scribbles on an orphan. Readers take the highest generation that is ready, not the link: a
+writer that was stopped while it started, and superseded, may turn the link back for an instant, and may find that its file
+was removed. Readers map read-only. A mapping lives as long as its Segment: keep that while a kernel has the address. All
+pages are present from the start: a first touch inside a hot loop would cost microseconds.
 
 Whoever attaches climbs a ladder, and each step that fails has an error of its own (``Step``)::
 
@@ -16,6 +17,7 @@ Whoever attaches climbs a ladder, and each step that fails has an error of its o
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import fcntl
@@ -23,6 +25,7 @@ import mmap
 import os
 import pathlib
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,6 +43,7 @@ class Step(enum.Enum):
 
     CREATE = "make its directory, owned by this user"
     SPACE = "free space there or mount it larger"
+    SUPERSEDED = "the newer one goes on, this process must end"
     NAME = "its writer has not started"
     SIZE = "its writer died while making it, or something else wrote it; restart its writer"
     MAGIC = "its writer has not finished it, or it is no segment; try again, then restart its writer"
@@ -216,10 +220,15 @@ class Segment:
     def _publish(self, link: pathlib.Path) -> None:
         self.words[layout.H_STATE] = layout.SEGMENT_STATE_READY
         self.words[layout.H_MAGIC] = layout.MAGIC  # last: readers take any other value for "not ready"
-        temporary = link.with_name(f".{link.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self.path.name)
-        temporary.rename(link)
+        temporary, linked = link.with_name(f".{link.name}.{os.getpid()}"), 0
+        while (newest := newest_ready(link.parent, link.name)) != linked:  # again, should one have come in between
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(f"{link.name}.{newest}")
+            temporary.rename(link)
+            linked = newest
+        if newest > int(self.path.suffix[1:]):
+            self.unlink()
+            raise SegmentError(Step.SUPERSEDED, f"{self.path}: generation {newest} was made meanwhile")
         for old in generations(link.parent, link.name)[:-1]:
             _remove_if_dead(link.parent / f"{link.name}.{old}")
 
@@ -231,7 +240,8 @@ class Segment:
         """
         link = pathlib.Path(shm_dir) / name
         try:
-            path = link.resolve(strict=True)
+            generation = newest_ready(link.parent, name)
+            path = link.with_name(f"{name}.{generation}") if generation else link.resolve(strict=True)
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SegmentError(Step.NAME, f"{link}: {error.strerror}") from None
@@ -317,6 +327,15 @@ def _reason(fd: int) -> str:
     writer = f"{layout.ROLE[role] if 0 <= role < len(layout.ROLE) else 'writer'}, pid {header[layout.H_OWNER_PID]},"
     closed = header[layout.H_STATE] == layout.SEGMENT_STATE_CLOSED
     return f"{writer} closed it and ended" if closed else f"{writer} is dead"
+
+
+def newest_ready(directory: pathlib.Path, name: str) -> int:
+    """The highest generation whose header is complete, 0 when there is none. Unlike the link, it never goes back."""
+    for generation in reversed(generations(directory, name)):
+        with contextlib.suppress(OSError), (directory / f"{name}.{generation}").open("rb") as file:
+            if file.read(layout.WORD) == layout.MAGIC.to_bytes(layout.WORD, sys.byteorder):
+                return generation
+    return 0
 
 
 def _remove_if_dead(path: pathlib.Path) -> str:

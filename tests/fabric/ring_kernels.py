@@ -1,13 +1,15 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-"""Compiled loops for the tests of two processes: a writer as fast as it can, and a reader that checks every word.
+"""Compiled loops for the tests of several processes: a writer as fast as it can, and readers that check every word.
 
-``writer(path)`` is the other process. It maps the file, says ``ready`` and obeys lines ``<loop> <records>`` on its stdin.
-Word 0 of the file is the cursor, word 8 the reader's count, the ring begins at byte 128. Every loop is bounded.
+``worker(path, role, cpu)`` is one of the processes. It maps the file, says ``ready``, obeys lines ``loop slots records work``
+on its stdin and answers with the words of its result. Word 0 of the file is the cursor, word 8 the lossless reader's count,
+the ring begins at byte 128. ``work`` is what a reader does with a record, in pauses of the cpu. Every loop is bounded.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import pathlib
 import sys
 
@@ -16,14 +18,14 @@ import numpy.typing as npt
 from numba import types
 
 from fabric import layout, rings
-from fabric.atomics import load_acquire
+from fabric.atomics import cpu_pause, load_acquire
 from fabric.jit import kernel
 
-SLOTS = 4
 MARKET, PAGE, LOSSLESS = range(3)
-FILE_BYTES = 4096
+FILE_BYTES = 16384
 PASSES_MAX = 100_000_000
 SEEN, LOST, LAPS, TORN = range(4)
+PUBLISHED, FULL = range(2)
 _CONSUMED, _RING, _PRIME = 64, 128, 1_000_003
 _WORDS = rings.SLOT_WORDS
 
@@ -47,36 +49,45 @@ def is_torn(record, sequence):
 
 
 @kernel
-def write(base, loop, records, record, cached):
-    """Publish that many records; returns how many were published."""
-    sequence = 1
+def work_for(pauses):
+    """A slow reader's work."""
+    for _ in range(pauses):
+        cpu_pause()
+
+
+@kernel
+def write(base, loop, slots, records, record, cached, result):
+    """Publish that many records; every other one may use the reserve of the lossless ring."""
+    cached[0], sequence = 0, 1
     for _ in range(PASSES_MAX):
         if sequence > records:
             break
         fill(record, sequence)
         if loop == MARKET:
-            rings.market_publish(base, base + _RING, SLOTS, record)
+            rings.market_publish(base, base + _RING, slots, record)
         elif loop == PAGE:
             rings.seqlock_write(base + _RING, record, _WORDS)
-        elif rings.lossless_publish(base, base + _RING, SLOTS, base + _CONSUMED, cached, record, 1) != layout.RING_OK:
+        elif rings.lossless_publish(base, base + _RING, slots, base + _CONSUMED, cached, record, sequence & 1):
+            result[FULL] += 1
             yield_cpu()
             continue
         sequence += 1
-    return sequence - 1
+    result[PUBLISHED] = sequence - 1
 
 
 @kernel
-def read_market(base, records, out, result):
+def read_market(base, slots, records, work, out, result):
     """Follow the market ring up to the last record."""
     wanted = 1
     for _ in range(PASSES_MAX):
         if wanted > records:
             break
-        status = rings.market_read(base + _RING, SLOTS, wanted, out)
+        status = rings.market_read(base + _RING, slots, wanted, out)
         if status == layout.RING_OK:
             result[TORN] += is_torn(out, wanted)
             result[SEEN] += 1
             wanted += 1
+            work_for(work)
         elif status == layout.RING_LAPPED:
             cursor = load_acquire(base)
             result[LOST] += cursor - wanted
@@ -87,29 +98,32 @@ def read_market(base, records, out, result):
 
 
 @kernel
-def read_page(base, records, out, result):
+def read_page(base, slots, records, work, out, result):
     """Read the page until its last state; LAPS counts the states that were skipped between two reads."""
     last = 0
     for _ in range(PASSES_MAX):
         if last == records:
             break
         if rings.seqlock_read(base + _RING, out, _WORDS) and out[0] > 0:
-            result[TORN] += is_torn(out, out[0] // 2)
+            result[TORN] += is_torn(out, out[0] // 2) or out[0] // 2 < last
             result[SEEN] += 1
             result[LAPS] += out[0] // 2 > last + 1
             last = out[0] // 2
+            work_for(work)
 
 
 @kernel
-def read_lossless(base, records, out, result):
-    """Take every record of the lossless ring."""
+def read_lossless(base, slots, records, work, out, result):
+    """Take every record of the lossless ring; one that is not the next is lost or doubled."""
     wanted = 1
     for _ in range(PASSES_MAX):
         if wanted > records:
             break
-        if rings.lossless_read(base, base + _RING, SLOTS, wanted, out) == layout.RING_OK:
+        if rings.lossless_read(base, base + _RING, slots, wanted, out) == layout.RING_OK:
             result[TORN] += is_torn(out, wanted)
+            result[LOST] += out[0] != wanted
             result[SEEN] += 1
+            work_for(work)
             rings.lossless_done(base + _CONSUMED, wanted)
             wanted += 1
         else:
@@ -125,12 +139,23 @@ def map_words(path: pathlib.Path) -> npt.NDArray[np.int64]:
         return np.frombuffer(mmap.mmap(file.fileno(), FILE_BYTES), np.int64)
 
 
-def writer(path: str) -> None:
-    """The other process, until its stdin ends."""
+def run(words: npt.NDArray[np.int64], role: str, loop: int, slots: int, records: int, work: int) -> list[int]:
+    """One loop of a role; its result."""
+    base, record, result = words.ctypes.data, np.zeros(_WORDS, np.int64), np.zeros(4, np.int64)
+    if role == "writer":
+        write(base, loop, slots, records, record, np.zeros(1, np.int64), result)
+    else:
+        READERS[loop](base, slots, records, work, record, result)
+    return [int(one) for one in result]
+
+
+def worker(path: str, role: str, cpu: str) -> None:
+    """One process, until its stdin ends. ``cpu`` counts from the first that it may use, -1 is the last."""
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(cpu)]})
     words = map_words(pathlib.Path(path))
-    record, cached = np.zeros(_WORDS, np.int64), np.zeros(1, np.int64)
-    write(words.ctypes.data, MARKET, 0, record, cached)
+    for loop in (MARKET, PAGE, LOSSLESS):
+        run(words, role, loop, 8, 0, 0)  # load the kernel
     print("ready", flush=True)
     for line in sys.stdin:
-        loop, records = (int(word) for word in line.split())
-        print(write(words.ctypes.data, loop, records, record, cached), flush=True)
+        loop, slots, records, work = (int(word) for word in line.split())
+        print(*run(words, role, loop, slots, records, work), flush=True)

@@ -152,6 +152,32 @@ def test_asking_the_writer_itself_keeps_its_lock(tmp_path: pathlib.Path) -> None
     assert Segment.attach(tmp_path, "control").owner_alive()
 
 
+@pytest.mark.parametrize("locked", [True, False], ids=["its file is there", "its file was removed"])
+def test_a_writer_superseded_while_it_started_is_told_and_turns_no_name_back(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "_publish", lambda *_: None)
+        stopped = control(tmp_path)  # here: before it gave its file the name
+    if not locked:
+        die(stopped)  # as if it had been stopped before it took the lock
+    newest = control(tmp_path)
+    with pytest.raises(SegmentError, match="a newer generation was made meanwhile"):
+        stopped._publish(tmp_path / "control")
+    assert (tmp_path / "control").resolve() == newest.path
+    assert generations(tmp_path, "control") == [2]
+    assert Segment.attach(tmp_path, "control").generation == 2
+
+
+def test_a_reader_takes_the_newest_generation_whatever_the_link_says(tmp_path: pathlib.Path) -> None:
+    first, second = control(tmp_path), control(tmp_path)
+    link = tmp_path / "control"
+    for target in (first.path.name, "control.7"):  # turned back by a writer that was stopped before its rename; dangling
+        link.unlink()
+        link.symlink_to(target)
+        assert Segment.attach(tmp_path, "control").words[layout.H_CREATED_NS] == second.words[layout.H_CREATED_NS]
+
+
 def test_names_with_a_common_beginning_have_their_own_generations(tmp_path: pathlib.Path) -> None:
     Segment.create(tmp_path, "stats-feed", "feed")
     Segment.create(tmp_path, "stats-execution", "execution")

@@ -77,13 +77,18 @@ class Run:
     def trade(self) -> Engine:
         """Everything up to a granted lease, with one resting order."""
         self.start()
+        engine = self.trade_started()
+        self.exchange.rest("1")
+        self.exchange.probes.clear()
+        return engine
+
+    def trade_started(self) -> Engine:
+        """From a watchdog that runs to a granted lease."""
         assert self.ask("kill_test")["result"] == "pass"
         answer = self.register()
         assert answer["ok"], answer.get("reason")
         self.wait(lambda: bool(self.ask("arm")["ok"]))
         self.wait(lambda: self.ask("status")["state"] == "granted")
-        self.exchange.rest("1")
-        self.exchange.probes.clear()
         assert self.engine is not None
         return self.engine
 

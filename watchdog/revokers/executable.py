@@ -81,12 +81,12 @@ class Executable:
             process.stdout.close()
         said = _one_line(output)
         if not ended:
-            raise RevokerError(f"{verb}: not done within {deadline_s:g} s, killed{said}")
+            raise RevokerError(f"not done within {deadline_s:g} s, killed{said}")
         if code == NOT_MINE and verb not in ("revoke", "prove"):
             return f"{verb}: not needed"
         if code != 0:
             how = f"exit code {code}" if code > 0 else f"ended by signal {-code}"
-            raise RevokerError(f"{verb}: {how}{said}")
+            raise RevokerError(f"{how}{said}")
         return f"{verb}: done{said}"
 
     def _collect(self, process: subprocess.Popen[bytes], end: float) -> tuple[bytes, bool]:

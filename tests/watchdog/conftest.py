@@ -24,6 +24,7 @@ class Run:
         self.path, self.state = path, path / "state"
         self.exchange = Exchange()
         self.engine: Engine | None = None
+        self.answer: dict[str, Any] = {}
         self.dog: subprocess.Popen[bytes] | None = None
         for name in ("state", "shm", "logs"):
             (path / name).mkdir()
@@ -72,7 +73,8 @@ class Run:
     def register(self) -> dict[str, Any]:
         self.engine = Engine(self.path)
         assert self.expect(self.engine.pid) == {"ok": True}
-        return self.engine.ask("register")
+        self.answer = self.engine.ask("register")
+        return self.answer
 
     def trade(self) -> Engine:
         """Everything up to a granted lease, with one resting order."""

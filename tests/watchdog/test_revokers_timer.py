@@ -20,13 +20,17 @@ LENGTH_MS, LEAST_MS = 8000, 1000
 
 
 class FakeVenue:
-    """A one-shot timer on a clock of its own. ``delay_s``: the next message is accepted so much later, its answer lost."""
+    """A one-shot timer on a clock of its own.
+
+    ``delay_s``: the next message arrives so much later; its sender hears nothing and gives up, or breaks off after ``lost_s``.
+    """
 
     def __init__(self) -> None:
         self.now, self.deadline_s = 1000.0, 0.0
         self.due: float | None = None
         self.fired = 0
         self.late: list[tuple[float, dict[str, Any]]] = []
+        self.lost_s: float | None = None
         self.delay_s, self.absent, self.dead, self.down = 0.0, False, False, False
         self.sets: list[tuple[float, int]] = []
 
@@ -61,7 +65,7 @@ class FakeVenue:
         if body is not None and self.delay_s:
             self.late.append((self.now + self.delay_s, body | {"sent": self.now}))
             self.delay_s = 0.0
-            self.sleep(self.deadline_s)
+            self.sleep(self.deadline_s if self.lost_s is None else self.lost_s)
             raise Unreachable(f"{method} {path}: timeout")
         if body is not None:
             self._set(body["timeout_ms"])
@@ -122,6 +126,13 @@ def test_a_timer_that_never_fires_is_not_proven(timer: Timer, venue: FakeVenue) 
     timer.prove(0.5)
 
 
+def test_one_that_somebody_disarmed_is_not_proven(timer: Timer, venue: FakeVenue) -> None:
+    timer.revoke(0.5)
+    venue.due = None
+    with pytest.raises(RevokerError, match="does not say"):
+        timer.prove(0.5)
+
+
 def test_an_unreachable_venue_leaves_the_armed_timer_which_is_named_with_its_time(timer: Timer, venue: FakeVenue) -> None:
     timer.refresh(0.5)
     venue.down = True
@@ -134,16 +145,17 @@ def test_an_unreachable_venue_leaves_the_armed_timer_which_is_named_with_its_tim
 
 
 @pytest.mark.parametrize("end", ["release", "revoke"])
-@pytest.mark.parametrize("delay_s", [0.0, 0.3, WINDOW_S, WINDOW_S + 0.001, 0.6, 3.0])
+@pytest.mark.parametrize("lost_s", [None, 0.01])
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3, WINDOW_S, WINDOW_S + 0.001, 0.6, 3.0])
 def test_a_refresh_in_flight_never_arms_it_after_it_was_disarmed_or_fired(
-    timer: Timer, venue: FakeVenue, delay_s: float, end: str
+    timer: Timer, venue: FakeVenue, delay_s: float, lost_s: float | None, end: str
 ) -> None:
-    """The refresh has had no answer and reaches the venue whenever it likes."""
-    timer.refresh(0.2)
-    venue.delay_s = delay_s
+    """The refresh has had no answer, or its connection broke at once, and it reaches the venue whenever it likes."""
+    timer.refresh(0.5)
+    venue.delay_s, venue.lost_s = delay_s, lost_s
     if delay_s:
         with pytest.raises(Unreachable):
-            timer.refresh(0.2)
+            timer.refresh(0.5)
     if end == "release":
         timer.release(0.5)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import http.client
 import json
 import subprocess
@@ -10,6 +12,9 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.watchdog.conftest import Run
 from tests.watchdog.stub import MANAGEMENT_KEY, ROOT
@@ -119,27 +124,50 @@ def order(number: int, window_ms: int = 1000) -> dict[str, Any]:
 
 
 class Storm(threading.Thread):
-    """Orders and cancels of one key at ``per_s`` messages a second until ``stop``; counts the answers by status."""
+    """Orders and cancels of one key's session at ``per_s`` messages a second, until ``stop`` or until the venue closes it.
 
-    def __init__(self, port: int, key: str, per_s: float) -> None:
+    ``heard`` counts the answers by type, with the reason of a refusal; ``closed`` is the venue's close code.
+    """
+
+    def __init__(self, url: str, key: str, per_s: float) -> None:
         super().__init__(daemon=True)
-        self.call, self.per_s = Caller(port, key), per_s
-        self.statuses: dict[int | None, int] = {}
+        self.open = contextlib.ExitStack()
+        self.session = self.open.enter_context(connect(url, additional_headers={"X-API-Key": key}, compression=None))
+        self.session.send(json.dumps({"action": "subscribe", "channels": ["fills"]}))
+        self.per_s, self.sent, self.closed = per_s, 0, 0
+        self.heard: collections.Counter[str] = collections.Counter()
         self.stopping = threading.Event()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
 
     def run(self) -> None:
-        began, sent = time.monotonic(), 0
-        while not self.stopping.is_set():
-            if sent >= (time.monotonic() - began) * self.per_s:
-                self.stopping.wait(0.002)
-                continue
-            number = 10_000 + sent // 2
-            cancel = ("DELETE", f"/v1/orders/{number}", None)
-            status, _ = self.call(*(cancel if sent % 2 else ("POST", "/v1/orders", order(number))))
-            sent += 1
-            self.statuses[status] = self.statuses.get(status, 0) + 1
+        self.listener.start()
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionClosed):
+            while not self.stopping.wait(0.005):
+                while self.sent < (time.monotonic() - began) * self.per_s:
+                    self.session.send(json.dumps(self._message(self.sent)))
+                    self.sent += 1
+
+    @staticmethod
+    def _message(number: int) -> dict[str, Any]:
+        if number % 2 == 0:
+            return order(10_000 + number)
+        return {"action": "cancel_order", "client_order_id": str(10_000 + number - 1)}
+
+    def _listen(self) -> None:
+        try:
+            for frame in self.session:
+                message = json.loads(frame)
+                self.heard[" ".join([message["type"], message.get("reason", "")]).strip()] += 1
+        except ConnectionClosed:
+            pass
+        self.closed = self.session.close_code or 0
+
+    def refused(self) -> int:
+        return self.heard["reject rate_limited"] + self.heard["error rate_limited"]
 
     def stop(self) -> None:
         self.stopping.set()
         self.join(10.0)
-        self.call.close()
+        self.open.close()
+        self.listener.join(10.0)

@@ -7,9 +7,11 @@ and execution got equal time, whether they had work or not, and a tick waited wh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from fabric.jit import ROOT
 from fabric.segment import process_start
 
 SHARE_A_CPU = ("feed", "execution")
+CORE_BYTES = 1  # hot processes hold keys; 0 would still let a core be piped to a program, 1 is too little for a file too
 BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S = 0.2, 5.0, 30.0
 
 
@@ -71,7 +74,7 @@ class Child:
 
 
 def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
-    """Start ``python COMMAND...`` with its output in ``log``; it inherits our cpus."""
+    """Start ``python COMMAND...`` with its output in ``log`` and without core dumps; it inherits our cpus."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -83,6 +86,9 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 
 

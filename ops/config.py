@@ -11,6 +11,7 @@ import difflib
 import os
 import pathlib
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from risk import tables as risk_tables
 
 LIMIT_KEYS = tuple(name for name in risk_tables.LIMIT if name not in ("_", "profile"))
 BASELINES = {"BTC": "1", "ETH": "20"}  # inventory of the paper account, so that both sides can be quoted
+BUDGET_PERCENT = 70  # of a venue's budget for the engine, cancels included; the rest is the watchdog's
 _UNITS = ("ns", "us", "ms", "s", "ppm", "bps", "e8", "ticks", "lots")
 
 
@@ -48,13 +50,45 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class VaultToken(_Model):
+    """A Vault or OpenBao, and where the watchdog finds its token there."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#]+/?$")]
+    token_file: str | None = None
+    token_credential: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_token(self) -> VaultToken:
+        if bool(self.token_file) == bool(self.token_credential):
+            raise ValueError("needs token_file or token_credential, one of them")
+        return self
+
+
+class VaultSecret(VaultToken):
+    """One field of one secret of its key-value engine, such as secret/data/pulex."""
+
+    path: str
+    field: str = "management_key"
+
+
 class Venue(_Model):
-    """Where to trade in live mode; the paper venue fills these in by itself."""
+    """Where to trade in live mode; the paper venue fills in addresses and key by itself.
+
+    budget_messages: how many messages and calls the venue takes from the account in budget_window_ms, cancels included;
+    0 = not stated, which live mode refuses. The engine's limits must stay within BUDGET_PERCENT of it.
+    """
 
     dialect: Literal["purpleflea"] = "purpleflea"
     ws_url: str | None = None
     rest_url: str | None = None
     management_key_file: str | None = None
+    management_key_credential: str | None = None
+    management_key_vault: VaultSecret | None = None
+    budget_messages: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    budget_window_ms: Milliseconds = 1000
+
+    def key_sources(self) -> int:
+        return sum(map(bool, (self.management_key_file, self.management_key_credential, self.management_key_vault)))
 
 
 class Paper(_Model):
@@ -138,9 +172,53 @@ class Strategy(_Model):
     parameters: dict[str, int] = {}
 
 
-class Kill(_Model):
-    """What a kill and a halt do with what is open."""
+class TimerRevoker(_Model):
+    """The venue's dead-man timer: its length, and the least that the venue takes, to which a kill shortens it."""
 
+    kind: Literal["timer"]
+    length_ms: Milliseconds = 10_000
+    least_ms: Milliseconds = 1000
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> TimerRevoker:
+        if self.least_ms > self.length_ms or self.length_ms < 1000:
+            raise ValueError("needs least_ms <= length_ms and length_ms >= 1000")
+        return self
+
+
+class VaultRevoker(VaultToken):
+    """All leases of Vault or OpenBao below a prefix."""
+
+    kind: Literal["vault"]
+    lease_prefix: Annotated[str, Field(pattern=r"^[^/].*[^/]/$")]
+
+
+class CutRevoker(_Model):
+    """nftables drops what leaves for the order session's address and for more peers, HOST:PORT each."""
+
+    kind: Literal["cut"]
+    peers: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class ExecutableRevoker(_Model):
+    """A program of the operator's own: docs/revokers.md. refresh_ms 0 = it wants none."""
+
+    kind: Literal["executable"]
+    path: Annotated[str, Field(pattern=r"^/")]
+    deadline_ms: Annotated[int, Field(ge=10, le=60_000)] = 5000
+    refresh_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 0
+
+
+REVOKERS: dict[str, type[BaseModel]] = {
+    "timer": TimerRevoker, "vault": VaultRevoker, "cut": CutRevoker, "executable": ExecutableRevoker,
+}  # fmt: skip
+Revoker = Annotated[TimerRevoker | VaultRevoker | CutRevoker | ExecutableRevoker, Field(discriminator="kind")]
+
+
+class Kill(_Model):
+    """What a kill and a halt do with what is open, and what a kill revokes beside the venue's key."""
+
+    revokers: Annotated[tuple[Revoker, ...], Field(max_length=16, strict=False)] = ()
     flatten: Literal["never"] = "never"  # the only policy that the watchdog knows so far; another word is refused
     on_halt: Literal["hold", "exit"] = "hold"
 
@@ -232,6 +310,8 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "strategies": Strategy,
         "kill": Kill,
     }
+    if len(location) > 3 and location[:2] == ("kill", "revokers"):
+        return list(REVOKERS[str(location[3])].model_fields)
     return list(sections.get(str(location[0]), Config).model_fields) if location else list(Config.model_fields)
 
 
@@ -262,3 +342,21 @@ def limits(overrides: dict[str, int | str], source: str) -> dict[str, int | str]
         if key not in merged:
             raise ConfigError(f"{source}: limits.{key}: missing; no limit means no trading, so add it")
     return {"profile": str(name), **{key: merged[key] for key in LIMIT_KEYS}}
+
+
+def check_budget(venue: Venue, limits: Mapping[str, int | str], source: str) -> None:
+    """Refuse limits that could use more than the engine's part of the venue's budget. Raises ConfigError.
+
+    In any second the engine sends at most ``message_rate_per_s`` messages while it still opens orders, and then only the
+    cancels of what is open. Exits and repeated cancels are not in this sum: they are few.
+    """
+    if not venue.budget_messages:
+        return
+    rate, open_orders = int(limits["message_rate_per_s"]), int(limits["max_open_orders"])
+    most = (rate + open_orders) * -(-venue.budget_window_ms // 1000)
+    allowed = venue.budget_messages * BUDGET_PERCENT // 100
+    if most > allowed:
+        raise ConfigError(
+            f"{source}: limits.message_rate_per_s {rate} and max_open_orders {open_orders} may send {most} messages in "
+            f"{venue.budget_window_ms} ms; {BUDGET_PERCENT} % of venue.budget_messages is {allowed}: lower them"
+        )

@@ -190,8 +190,11 @@ def compose(
     values = config.model_dump(mode="json")
     venue = values["venue"]
     if live:
-        if missing := [key for key in ("ws_url", "rest_url", "management_key_file") if not venue[key]]:
+        if missing := [key for key in ("ws_url", "rest_url", "budget_messages") if not venue[key]]:
             raise ConfigError(f"{source}: venue.{missing[0]}: missing; live mode needs it")
+        if config.venue.key_sources() != 1:
+            sources = "management_key_file, management_key_credential and management_key_vault"
+            raise ConfigError(f"{source}: venue: live mode needs exactly one of {sources}")
     else:
         ws = choose_port(config.paper.ws_port, "paper.ws_port")
         rest = choose_port(config.paper.rest_port, "paper.rest_port")
@@ -199,6 +202,8 @@ def compose(
             "ws_url": f"ws://127.0.0.1:{ws}/trading-api/ws",
             "rest_url": f"http://127.0.0.1:{rest}",
             "management_key_file": str(where.key),
+            "management_key_credential": None,
+            "management_key_vault": None,
         }
         values["paper"] |= {
             "ws_port": ws,
@@ -222,6 +227,7 @@ def compose(
         "placement": placement.as_config(),
         "warm": {"cache_dir": str(cache_dir())},
     }
+    configuration.check_budget(config.venue, values["limits"], source)
     return values | {"config_hash": config_hash(values), "code_hash": code_hash()}
 
 

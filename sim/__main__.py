@@ -43,6 +43,13 @@ def make_market(paper: dict[str, Any], instruments: list[Instrument]) -> Market:
     return SyntheticMarket(instruments, int(paper.get("seed", 0)))
 
 
+def account_budget(venue: dict[str, Any]) -> RateLimit | None:
+    """The account's budget of messages and calls as the config states it, enforced as stated; None when it states none."""
+    messages = int(venue.get("budget_messages") or 0)
+    per_s = messages * 1_000 // int(venue.get("budget_window_ms") or 1_000)
+    return RateLimit(per_s=max(per_s, 1), burst=messages) if messages else None
+
+
 def build(config: dict[str, Any]) -> VenueServer:
     """The exchange that `config` describes; KeyError, ValueError or KeyFileError when it cannot be."""
     paper = config["paper"]
@@ -56,6 +63,7 @@ def build(config: dict[str, Any]) -> VenueServer:
         exact(paper["balance"]),
         now_us,
         rate=RateLimit(**paper.get("rate_limit", {})),
+        budget=account_budget(config["venue"]),
     )
     server = VenueServer(exchange, speed=exact(paper.get("speed", 1)), start=paper.get("start", "on_subscribe"))
     server.set_faults(paper.get("faults") or {})

@@ -2,7 +2,8 @@
 
 It alone writes the ledger and the orders' states. One event loop calls it, so each call is whole before the next begins.
 Own-order messages go out through `publish(account, message)` in the order they happen; the first one is also the answer.
-Cancels are never refused for their rate: a venue that kept its users from pulling orders would be the wrong judge.
+Cancels are never refused for the rate of a key: a venue that kept its users from pulling orders would be the wrong judge.
+A `budget`, when there is one, counts every message and call of the account, cancels too, and refuses what is beyond it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Exchange:
         now_us: Callable[[], int],
         faults: Faults | None = None,
         rate: RateLimit | None = None,
+        budget: RateLimit | None = None,
     ) -> None:
         self.instruments = {instrument.symbol: instrument for instrument in instruments}
         self.market = market
@@ -60,6 +62,7 @@ class Exchange:
         self.now_us = now_us
         self.faults = faults or Faults()
         self.rate = rate or RateLimit()
+        self.budget = budget
         self.ledger = Ledger()
         self.publish: Callable[[str, Message], None] = lambda account, message: None
         self.market_moved: Callable[[], None] = lambda: None
@@ -115,6 +118,8 @@ class Exchange:
         if not key.may_trade():
             key.refuse(now_us, "order", "revoked" if key.revoked else "scope")
             raise Refused("not_allowed")
+        if account != ANONYMOUS:
+            self.spend()
         if account != ANONYMOUS and not self.rate.admit(key.key_id, now_us):
             raise Refused("rate_limited")
         if account != ANONYMOUS and self.faults.reject_all:
@@ -230,6 +235,7 @@ class Exchange:
         """Act on a cancel_order and answer `cancelled` or `cancel_reject`; Refused bad_field or not_allowed otherwise."""
         number = client_id(fields)
         self.require_trade(key)
+        self.spend()
         order = self._by_id.get((ACCOUNT, number))
         reason = ""
         try:
@@ -254,6 +260,7 @@ class Exchange:
     def cancel_all(self, fields: Mapping[str, Any], key: Key) -> list[str]:
         """Cancel the account's open orders, of one symbol or all, and answer their client ids; Refused otherwise."""
         self.require_trade(key)
+        self.spend()
         symbol = fields.get("symbol")
         if symbol is not None and (not isinstance(symbol, str) or symbol not in self.instruments):
             raise Refused("bad_field", "symbol is not one of this venue")
@@ -271,6 +278,10 @@ class Exchange:
             if order.key_id == key_id:
                 self._pull(order, "killed")
 
+    def kill_orders(self) -> int:
+        """The account's dead-man timer has fired: how many open orders it took."""
+        return sum(self._pull(order, "killed") is not None for order in self.open_orders())
+
     def _pull(self, order: Order, reason: str) -> Message | None:
         """Take a resting order out; None, counted, when the market does not know an order that is open here."""
         if not self.market.cancel(order, self.now_us()):
@@ -279,6 +290,11 @@ class Exchange:
         message = self._end(order, reason)
         self.market_moved()
         return message
+
+    def spend(self) -> None:
+        """Count one message or call of the account; Refused when it is beyond the budget."""
+        if self.budget is not None and not self.budget.admit(ACCOUNT, self.now_us()):
+            raise Refused("rate_limited", "the account's budget is used up")
 
     def require_trade(self, key: Key) -> None:
         if not key.may_trade():

@@ -8,6 +8,7 @@ stop_reading_s: from now on for that long no client frame is looked at.
 duplicate, drop, reorder: the chance of each market message to be sent twice, not at all, or after the one that follows
 it, by a seeded generator. delay_ms: everything sent to sessions leaves so much later.
 reject_all: each order of a key is rejected, reason halted.
+timer_absent: no dead-man timer, 404. timer_dead: it can be set and never fires.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Faults:
     reorder: float = 0.0
     delay_ms: float = 0.0
     reject_all: bool = False
+    timer_absent: bool = False
+    timer_dead: bool = False
     _random: random.Random = field(default_factory=lambda: random.Random(7), repr=False)
 
     def update(self, body: dict[str, Any]) -> None:
@@ -71,4 +74,4 @@ class Faults:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "_random"}
 
 
-_BOOLEANS = ("revoked_sessions_stay", "cancel_on_disconnect", "reject_all")
+_BOOLEANS = ("revoked_sessions_stay", "cancel_on_disconnect", "reject_all", "timer_absent", "timer_dead")

@@ -92,6 +92,7 @@ def full_ledger(exchange: Exchange, market: Mapping[str, Any]) -> dict[str, Any]
         "balances": exchange.ledger.all_totals(),
         "market": dict(market),
         "rate": {"refused": exchange.rate.refused, "bans": exchange.rate.bans},
+        "budget": {"refused": exchange.budget.refused, "bans": exchange.budget.bans} if exchange.budget else None,
         "disagreements": exchange.disagreements,
     }
 

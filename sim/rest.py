@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 
-from sim.entry import Refused
+from sim.dead_man import LEAST_MS, MOST_MS
+from sim.entry import Refused, check_deadline
 from sim.exchange import ACCOUNT
 from sim.http import Answer, Call, error
 from sim.keys import MANAGEMENT_KEY_ID, SCOPES, Key
@@ -20,6 +21,7 @@ _NO_ROUTE = error(404, "not_found", "no such route")
 _ANY = ("read", "trade", "manage")
 _TRADE = ("trade", "manage")
 _MANAGE = ("manage",)
+_STATUS = {"not_allowed": 403, "rate_limited": 429}
 
 
 class RestApi:
@@ -37,6 +39,8 @@ class RestApi:
             ("POST", "/v1/orders"): (_TRADE, self._place),
             ("DELETE", "/v1/orders"): (_TRADE, self._cancel_all),
             ("DELETE", "/v1/orders/"): (_TRADE, self._cancel),
+            ("POST", "/v1/orders/cancel-after"): (_TRADE, self._set_timer),
+            ("GET", "/v1/orders/cancel-after"): (_ANY, self._timer),
             ("GET", "/v1/orders/open"): (_ANY, self._open_orders),
             ("GET", "/v1/orders/"): (_ANY, self._order),
             ("GET", "/v1/fills"): (_ANY, self._fills),
@@ -47,6 +51,8 @@ class RestApi:
             ("POST", "/sim/faults"): (_MANAGE, self._faults),
             ("POST", "/sim/order"): (_MANAGE, self._anonymous_order),
         }
+
+        self._spend_themselves = (self._place, self._cancel, self._cancel_all)  # as over the WebSocket
 
     async def handle(self, call: Call) -> Answer:
         try:
@@ -82,10 +88,11 @@ class RestApi:
         if not isinstance(body, dict):
             return error(400, "bad_json", "the body is not an object")
         try:
+            if parts.path.startswith("/v1/") and handler not in self._spend_themselves:
+                self._exchange.spend()
             return handler(key, unquote(rest), query, body)
         except Refused as refusal:
-            status = 403 if refusal.reason == "not_allowed" else 400
-            return error(status, refusal.reason, refusal.detail)
+            return error(_STATUS.get(refusal.reason, 400), refusal.reason, refusal.detail)
 
     # Keys -------------------------------------------------------------------------------------------------------------
 
@@ -152,6 +159,18 @@ class RestApi:
         fills = self._exchange.fills[ACCOUNT]
         return 200, {"fills": [fill for fill in fills if fill["trade_id"] > int(after)]}
 
+    def _set_timer(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
+        if self._exchange.faults.timer_absent:
+            return _NO_ROUTE
+        check_deadline(body, self._exchange.now_us(), required=True)
+        timeout_ms = body.get("timeout_ms")
+        if type(timeout_ms) is not int or not (timeout_ms == 0 or LEAST_MS <= timeout_ms <= MOST_MS):
+            raise Refused("bad_field", f"timeout_ms must be 0 or {LEAST_MS} to {MOST_MS}")
+        return 200, self._server.dead_man.set(timeout_ms)
+
+    def _timer(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
+        return _NO_ROUTE if self._exchange.faults.timer_absent else (200, self._server.dead_man.view())
+
     # Account and side channel -----------------------------------------------------------------------------------------
 
     def _positions(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
@@ -166,7 +185,7 @@ class RestApi:
 
     def _ledger(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
         market = self._server.pacer.summary() | {"slow_sessions": self._server.slow_sessions}
-        return 200, full_ledger(self._exchange, market)
+        return 200, full_ledger(self._exchange, market) | {"timer": self._server.dead_man.events}
 
     def _faults(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
         try:

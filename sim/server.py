@@ -19,6 +19,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from sim.dead_man import DeadMan
 from sim.entry import Refused
 from sim.exchange import ACCOUNT, Exchange
 from sim.keys import Key
@@ -60,6 +61,7 @@ class VenueServer:
         self.exchange = exchange
         self.faults = exchange.faults
         self.pacer = Pacer(exchange, self.broadcast, speed)
+        self.dead_man = DeadMan(exchange)
         self.slow_sessions = 0
         self._start = start
         self._sessions: set[Session] = set()

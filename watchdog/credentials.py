@@ -1,4 +1,4 @@
-"""Keys: read the management key, mint and revoke the others, remember ids only.
+"""Keys: mint and revoke them, remember ids only.
 
 ``state/keys.json`` lists the keys that may still be alive: ``{"keys":[{key_id, scope, role, epoch, pid, start}]}``. A
 secret lives in this process's memory until its key is revoked, because the proof of a kill needs it, and nowhere else.
@@ -8,9 +8,7 @@ Every label starts with ``pulex-INSTANCE-``: a key whose id was lost in a crash 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import stat
 import threading
 import time
 from pathlib import Path
@@ -30,21 +28,6 @@ class Minted(NamedTuple):
     epoch: int
     key_id: str
     secret: Secret
-
-
-def read_management_key(path: Path) -> Secret:
-    """The management key of a 0600 file that belongs to us; raises CredentialError."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(fd, encoding="ascii") as file:
-            info = os.fstat(file.fileno())
-            if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
-                raise CredentialError(f"{path} must be yours with mode 0600: chmod 600 it")
-            return Secret(file.read(1024).strip())
-    except OSError as error:
-        raise CredentialError(f"management key file {path}: {error.strerror}") from None
-    except ValueError:  # also UnicodeDecodeError, whose text would show the file
-        raise CredentialError(f"management key file {path} holds no usable key") from None
 
 
 class KeyRing:

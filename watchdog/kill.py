@@ -7,7 +7,8 @@ the ladder goes on; the next round repeats what is not done, cancel-all first, w
 The record (``state/latch.json`` for kind "kill")::
 
     {"kind": "kill"|"close"|"halt", "cause", "reason", "epoch", "pid", "start", "boot_id", "key_ids", "began_wall_ns",
-     "rounds", "steps": [{"step", "ok", "tries", "ms", "at_ms", "detail"}], "positions", "proven", "ms"}
+     "rounds", "steps": [{"step", "ok", "tries", "ms", "at_ms", "detail"}], "revokers": [rows of watchdog.revokers.crew],
+     "positions", "proven", "ms"}
 
 ``ms`` counts from the decision. A record whose proof is missing says ``proven: false``: UNPROVEN, never "done".
 """
@@ -38,6 +39,7 @@ class Tools(NamedTuple):
     alarm: Callable[[str], None]
     tally: Callable[[str, int], None]
     probe_order: Callable[[int], dict[str, Any]]
+    revokers: Callable[[], list[dict[str, Any]]] = list
 
 
 def new_record(
@@ -56,6 +58,7 @@ def new_record(
         "began_wall_ns": wall_ns,
         "rounds": 0,
         "steps": [],
+        "revokers": [],
         "positions": None,
         "proven": False,
         "ms": 0.0,
@@ -99,7 +102,8 @@ class Ladder:
         for name in STEPS:
             if not self.steps[name]["ok"]:
                 self._attempt(name)
-        self.record["proven"] = all(step["ok"] for step in self.record["steps"])
+        rows = self.record["revokers"] = self.tools.revokers() if self.record["kind"] == "kill" else []
+        self.record["proven"] = all(step["ok"] for step in [*self.record["steps"], *rows])
         if self.record["proven"] or not again:
             self.record["ms"] = self._ms()
         self._save()

@@ -98,6 +98,8 @@ class Operations:
             return "no execution process is registered"
         if dog.kill_test["result"] not in ("pass", "not_proven"):
             return f"the kill test did not pass: {dog.kill_test['result'] or 'not run yet'}"
+        if reason := dog.crew.not_armed():
+            return reason
         beat = dog.read_beat()
         if beat is None:
             return f"no beat: {dog.segment_error}"
@@ -163,7 +165,7 @@ class Operations:
     def op_status(self, peer: Peer, _request: dict[str, Any]) -> None:
         dog = self.dog
         record = dog.ladder.record if dog.ladder else dog.latch
-        fields = ("kind", "cause", "reason", "steps", "proven", "ms", "positions")
+        fields = ("kind", "cause", "reason", "steps", "proven", "ms", "positions", "revokers")
         peer.reply(
             {
                 "ok": True,
@@ -173,6 +175,7 @@ class Operations:
                 "latched": dog.latch is not None,
                 "reason": dog.reason,
                 "kill_test": dog.kill_test,
+                "revokers": dog.crew.rows(),
                 "kill": {name: record.get(name) for name in fields} if record else None,
             }
         )

@@ -12,7 +12,8 @@ import signal
 from pathlib import Path
 
 PR_SET_DUMPABLE = 4
-MCL_CURRENT = 1
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
+CAP_IPC_LOCK_BIT = 1 << 14
 
 
 class ProcessError(Exception):
@@ -86,6 +87,16 @@ def end_house(children: Path) -> None:
             process.close()
 
 
+def locks_without_limit() -> bool:
+    """No RLIMIT_MEMLOCK holds for this process: it is infinite, or CAP_IPC_LOCK passes it."""
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
+        return True
+    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/self/status", encoding="ascii") as file:
+        effective = next(line.split()[1] for line in file if line.startswith("CapEff:"))
+        return bool(int(effective, 16) & CAP_IPC_LOCK_BIT)
+    return False
+
+
 def harden() -> list[str]:
     """No core dump, no ptrace by the same user, memory locked. Returns what the host refused."""
     refused = []
@@ -93,9 +104,12 @@ def harden() -> list[str]:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         refused.append("PR_SET_DUMPABLE")
-    # Not MCL_FUTURE: beyond RLIMIT_MEMLOCK it makes later allocations fail in the middle of a kill.
     if libc.mlockall(MCL_CURRENT) != 0:
         refused.append("mlockall")
+    # Keys come later, so later pages too, as they are touched; but where RLIMIT_MEMLOCK binds us, beyond it every allocation
+    # would fail in the middle of a kill.
+    if not locks_without_limit() or libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0:
+        refused.append("mlockall of later memory: a key may be swapped out (LimitMEMLOCK=infinity lets it)")
     try:  # it sleeps nearly always, and a renewal that waits behind busy neighbours is a lapse of a healthy engine
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     except OSError:

@@ -8,9 +8,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+import ssl
 import time
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
+
+from watchdog.budget import Budget
 
 ANSWER_BYTES_MAX = 4 << 20
 
@@ -52,13 +56,27 @@ class Answer(NamedTuple):
         return f"{self.status} {code}".strip()
 
 
+class Way(NamedTuple):
+    """How calls leave this host: what packets are marked with (0: not), and the budget they count in."""
+
+    mark: int = 0
+    budget: Budget | None = None
+    urgent: bool = False
+
+
+UNMARKED = Way()
+
+
 class Venue:
     """The account's REST side, with one key."""
 
-    def __init__(self, url: str, key: Secret, deadline_s: float = 1.0) -> None:
+    key_header = "X-API-Key"
+
+    def __init__(self, url: str, key: Secret, deadline_s: float = 1.0, way: Way = UNMARKED) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("venue.rest_url must be http://HOST:PORT or https://HOST")
+            raise ValueError("a REST address must be http://HOST:PORT or https://HOST")
+        self.way = way
         self.secure, self.host, self.port = parts.scheme == "https", parts.hostname, parts.port
         self.prefix, self.key, self.deadline_s = parts.path.rstrip("/"), key, deadline_s
         self.connection: http.client.HTTPConnection | None = None
@@ -67,6 +85,9 @@ class Venue:
         """One request; raises Unreachable. Only GET and DELETE, which may safely run twice, get a second connection."""
         reused = self.connection is not None
         end = time.monotonic() + self.deadline_s
+        budget = self.way.budget
+        if budget is not None and not budget.take(self.way.urgent, end):
+            raise Unreachable(f"{method} {path.partition('?')[0]}: our share of the venue's rate budget is used up")
         try:
             return self._call_once(method, path, body, end)
         except Unreachable:
@@ -75,7 +96,7 @@ class Venue:
         return self._call_once(method, path, body, end)
 
     def _call_once(self, method: str, path: str, body: dict[str, Any] | None, end: float) -> Answer:
-        headers = {"X-API-Key": self.key.reveal(), "Content-Type": "application/json"}
+        headers = {self.key_header: self.key.reveal(), "Content-Type": "application/json"}
         try:
             connection = self._connect(end)
             payload = None if body is None else json.dumps(body)
@@ -104,17 +125,38 @@ class Venue:
         if self.connection is None:
             kind = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection
             self.connection = kind(self.host, self.port, timeout=left)
-            self.connection.connect()
+            if self.way.mark:
+                self.connection.sock = self._dial(self.connection.port, left)
+            else:
+                self.connection.connect()
         if self.connection.sock is not None:
             self.connection.sock.settimeout(left)
         return self.connection
+
+    def _dial(self, port: int, timeout_s: float) -> socket.socket:
+        """A connection whose packets are marked from the first one on: a local cut lets them pass."""
+        failure: OSError = ConnectionError("no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(timeout_s)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.way.mark)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
+                if self.secure:
+                    return ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+                return sock
+            except OSError as error:
+                sock.close()
+                failure = error
+        raise failure
 
     def with_key(self, key: Secret) -> Venue:
         """The same venue over a new connection with another key."""
         scheme = "https" if self.secure else "http"
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port else ""
-        return Venue(f"{scheme}://{host}{port}{self.prefix}", key, self.deadline_s)
+        return Venue(f"{scheme}://{host}{port}{self.prefix}", key, self.deadline_s, self.way)
 
     def close(self) -> None:
         if self.connection is not None:

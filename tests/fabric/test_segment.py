@@ -162,7 +162,7 @@ def test_a_writer_superseded_while_it_started_is_told_and_turns_no_name_back(
     if not locked:
         die(stopped)  # as if it had been stopped before it took the lock
     newest = control(tmp_path)
-    with pytest.raises(SegmentError, match="a newer generation was made meanwhile"):
+    with pytest.raises(SegmentError, match="generation 2 was made meanwhile"):
         stopped._publish(tmp_path / "control")
     assert (tmp_path / "control").resolve() == newest.path
     assert generations(tmp_path, "control") == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import resource
 import signal
 
 from ops.children import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S, Backoff, spawn
@@ -37,3 +38,12 @@ def test_child_that_ignores_sigterm_is_killed(tmp_path: pathlib.Path) -> None:
     child.terminate()
     assert not child.finish(0.05)
     assert child.process.returncode == -signal.SIGKILL
+
+
+def test_a_child_leaves_no_core_because_it_may_hold_a_key(tmp_path: pathlib.Path) -> None:
+    child = spawn("sleeper", ["-c", "import time; time.sleep(60)"], tmp_path / "log")
+    try:
+        assert resource.prlimit(child.pid, resource.RLIMIT_CORE) in ((1, 1), (0, 0))
+    finally:
+        child.process.kill()
+        child.process.wait()

@@ -106,6 +106,7 @@ class House:
             Decimal("100000"),
             self.clock,
             rate=changes.pop("rate", RateLimit()),
+            budget=changes.pop("budget", None),
         )
         self.manager = self.exchange.keys.find(MANAGE)
         self.said: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ class Run:
         self.path, self.state = path, path / "state"
         self.exchange = Exchange()
         self.engine: Engine | None = None
+        self.answer: dict[str, Any] = {}
         self.dog: subprocess.Popen[bytes] | None = None
         for name in ("state", "shm", "logs"):
             (path / name).mkdir()
@@ -72,18 +73,24 @@ class Run:
     def register(self) -> dict[str, Any]:
         self.engine = Engine(self.path)
         assert self.expect(self.engine.pid) == {"ok": True}
-        return self.engine.ask("register")
+        self.answer = self.engine.ask("register")
+        return self.answer
 
     def trade(self) -> Engine:
         """Everything up to a granted lease, with one resting order."""
         self.start()
+        engine = self.trade_started()
+        self.exchange.rest("1")
+        self.exchange.probes.clear()
+        return engine
+
+    def trade_started(self) -> Engine:
+        """From a watchdog that runs to a granted lease."""
         assert self.ask("kill_test")["result"] == "pass"
         answer = self.register()
         assert answer["ok"], answer.get("reason")
         self.wait(lambda: bool(self.ask("arm")["ok"]))
         self.wait(lambda: self.ask("status")["state"] == "granted")
-        self.exchange.rest("1")
-        self.exchange.probes.clear()
         assert self.engine is not None
         return self.engine
 

@@ -11,7 +11,7 @@ import pytest
 from tests.watchdog.stub import ROOT
 from watchdog.venue import Answer, Secret
 
-FILES = sorted((ROOT / "watchdog").glob("*.py"))
+FILES = sorted((ROOT / "watchdog").rglob("*.py"))
 OURS = {"fabric", "fabric.layout"}
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from crash import actors
 from crash.shared import Shared
-from fabric.segment import SegmentError
+from fabric.segment import SegmentError, Step
 
 SUPERSEDED = 3  # exit status of a writer that was told so
 _PR_SET_PDEATHSIG = 1
@@ -81,7 +81,7 @@ def _child(run: Callable[[], None]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         run()
     except SegmentError as error:
-        code = SUPERSEDED if "newer generation" in str(error) or "File exists" in str(error) else 1
+        code = SUPERSEDED if error.step is Step.SUPERSEDED or "File exists" in str(error) else 1
         if code == 1:
             print(error, file=sys.stderr)
     except BaseException:

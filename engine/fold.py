@@ -168,6 +168,18 @@ class Fold:
         a[risk.AC_DRAWDOWN_STEP] = record[layout.J_SIDE]
 
 
+def examples() -> Records:
+    """One record of each kind that makes ``Fold`` call a kernel, so that warming compiles them all."""
+    kinds: tuple[int, ...] = (layout.JOURNAL_MARKET, layout.JOURNAL_EVENT, layout.JOURNAL_SIGNAL, layout.JOURNAL_INTENT)
+    kinds += (layout.JOURNAL_SENT, layout.JOURNAL_TIMER)
+    batch = np.zeros((len(kinds), len(layout.JOURNAL_RECORD)), np.int64)
+    batch[:, layout.J_KIND] = kinds
+    order = (batch[:, layout.J_KIND] == layout.JOURNAL_INTENT) | (batch[:, layout.J_KIND] == layout.JOURNAL_SENT)
+    batch[order, layout.J_ORDER_ID] = layout.order_id(1, 1, 1)
+    batch[-1, layout.J_SIGNAL_ID] = 1  # a day to roll
+    return batch
+
+
 def find_signal(core: Core, signal_id: int) -> int:
     """Row of a one-shot, or -1."""
     found = np.flatnonzero(core.signals[:, tables.SG_ID] == signal_id)

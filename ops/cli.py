@@ -129,6 +129,22 @@ def resume(
     print("resumed; the supervisor arms again")
 
 
+@app.command()
+def why(
+    order_id: Annotated[int, typer.Argument(min=1, help="The client order id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    name: Name = "paper",
+) -> None:
+    """The chain behind one order: market, signal, decision, checks, fills. Reads the journal; nothing needs to run."""
+    from ops.why import WhyError, chain, lines
+
+    try:
+        found = chain(instance.paths(name).state_dir, order_id)
+    except WhyError as error:
+        _fail(str(error), exits.ABSENT)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(lines(found)))
+
+
 Operator = Annotated[str, typer.Option(help="Who answers for it.")]
 
 

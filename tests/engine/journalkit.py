@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine import core as cores
-from engine import tables
+from engine import journal_file, restart, tables
 from engine.checkpoint import Checkpoint, tables_of
+from engine.restart import Clock, Life
 from engine.tables import Core
 from fabric import layout
 from risk import tables as risk
@@ -140,3 +142,41 @@ def checkpoint_of(start: dict[str, Any], card: dict[str, Any], **fields: Any) ->
     """A checkpoint of these tables."""
     values = {"position": 0, "last_ns": 0, "wall_ns": 0, "boot_id": 1, "trades": (0, 0, 0, 0), "absent": {}}
     return Checkpoint(card=card, tables=start, **{**values, **fields})
+
+
+def at(run: Journaled | None = None, later_ns: int = 0, boot: int = 1, away_ns: int | None = None) -> Clock:
+    mono = (run.now if run else 10**12) + later_ns
+    return Clock(mono, 10**18 + (mono if away_ns is None else (run.now if run else 0) + away_ns), boot)
+
+
+def live_one(life: Life) -> Journaled:
+    """A run that begins as this life does; what it does is journaled."""
+    run = Journaled()
+    run.records.clear()
+    life.give(run.c)
+    run.start = tables_of(run.c)
+    k = run.c.scalars
+    k[tables.K_EPOCH], k[tables.K_NEXT_COUNTER] = life.card["life"] + 6, 1
+    k[tables.K_ARMED] = k[tables.K_LEASE_OK] = k[tables.K_SESSION_UP] = 1
+    if run.c.account[risk.AC_STATE] == layout.RISK_DISARMED:
+        run.c.account[risk.AC_STATE] = layout.RISK_ACTIVE
+    return run
+
+
+def reconcile(run: Journaled, lots: int = 0, cash: int = 10**13) -> None:
+    run.event("reconcile_begin")
+    run.event("position", instrument=0, lots=lots)
+    run.event("balance", extra=cash)
+    run.event("reconcile_end")
+
+
+def write(run: Journaled, values: dict[str, Any], life: Life) -> pathlib.Path:
+    """Its records, as the journal process leaves them when it is killed."""
+    run.commands()
+    file = journal_file.path(values["state_dir"], life.card["life"])
+    file.write_bytes(journal_file.seal(run.batch(), 1))
+    return file
+
+
+def begin(values: dict[str, Any], now: Clock) -> Life:
+    return restart.begin(values, now, say=lambda line: None)

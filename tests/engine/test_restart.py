@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,12 +16,11 @@ from engine.tables import Core
 from fabric import layout
 from risk import tables as risk
 from tests.engine.corekit import MS, config
-from tests.engine.journalkit import Journaled, durable
+from tests.engine.journalkit import Journaled, at, begin, durable, live_one, reconcile, write
 
 BID, ASK = 1_000_000, 1_000_010
 STRATEGY = risk.OWNER_FIRST_STRATEGY
 HOUR_NS = 3_600 * 10**9
-Run = Callable[..., Life]
 
 
 @pytest.fixture
@@ -30,44 +28,6 @@ def home(tmp_path: pathlib.Path) -> dict[str, Any]:
     """The configuration of a live account with its state in a directory of its own."""
     live = {"mode": "live", "venue": {"rest_url": "https://venue"}, "config_hash": 1, "code_hash": 2}
     return config(losses_in_row=1) | live | {"state_dir": str(tmp_path)}
-
-
-def at(run: Journaled | None = None, later_ns: int = 0, boot: int = 1, away_ns: int | None = None) -> Clock:
-    mono = (run.now if run else 10**12) + later_ns
-    return Clock(mono, 10**18 + (mono if away_ns is None else (run.now if run else 0) + away_ns), boot)
-
-
-def live_one(life: Life) -> Journaled:
-    """A run that begins as this life does; what it does is journaled."""
-    run = Journaled()
-    run.records.clear()
-    life.give(run.c)
-    run.start = tables_of(run.c)
-    k = run.c.scalars
-    k[tables.K_EPOCH], k[tables.K_NEXT_COUNTER] = life.card["life"] + 6, 1
-    k[tables.K_ARMED] = k[tables.K_LEASE_OK] = k[tables.K_SESSION_UP] = 1
-    if run.c.account[risk.AC_STATE] == layout.RISK_DISARMED:
-        run.c.account[risk.AC_STATE] = layout.RISK_ACTIVE
-    return run
-
-
-def reconcile(run: Journaled, lots: int = 0, cash: int = 10**13) -> None:
-    run.event("reconcile_begin")
-    run.event("position", instrument=0, lots=lots)
-    run.event("balance", extra=cash)
-    run.event("reconcile_end")
-
-
-def write(run: Journaled, values: dict[str, Any], life: Life) -> pathlib.Path:
-    """Its records, as the journal process leaves them when it is killed."""
-    run.commands()
-    file = journal_file.path(values["state_dir"], life.card["life"])
-    file.write_bytes(journal_file.seal(run.batch(), 1))
-    return file
-
-
-def begin(values: dict[str, Any], now: Clock) -> Life:
-    return restart.begin(values, now, say=lambda line: None)
 
 
 @pytest.fixture

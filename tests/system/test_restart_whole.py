@@ -88,8 +88,12 @@ def stage(house: House) -> Iterator[Lasting]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=house.env()) as venue:
         try:
             assert venue.stdout
-            lines = [venue.stdout.readline().strip() for _ in range(3)]
-            addresses = [*lines[:2], lines[2].removeprefix("key file ")]
+            addresses = []
+            while len(addresses) < 3:
+                line = venue.stdout.readline()
+                assert line, "the exchange did not start"
+                if line.startswith(("ws://", "http://", "key file ")):
+                    addresses.append(line.removeprefix("key file ").strip())
             yield Lasting(house, addresses, data, day_loss_ppm=10_000, losses_in_row=3, pause_ns=600 * 10**9)
         finally:
             venue.kill()

@@ -85,6 +85,15 @@ def read(file: pathlib.Path, after: int = 0) -> Tail:
     return tail
 
 
+def has_records(file: pathlib.Path) -> bool:
+    """Whether its first record is a good one."""
+    try:
+        with file.open("rb") as stream:
+            return unseal(stream.read(RECORD_BYTES)).records.size > 0
+    except FileNotFoundError:
+        return False
+
+
 def salvage(shm_dir: str | pathlib.Path, state_dir: str | pathlib.Path) -> int:
     """Append to its file what a dead execution had published and no journal process had taken; how many records.
 

@@ -107,9 +107,7 @@ def bare(config: dict[str, Any], found: Checkpoint) -> Core:
 def resume(config: dict[str, Any], state_dir: str | pathlib.Path) -> tuple[Checkpoint, Fold, list[str]] | None:
     """The newest whole checkpoint with all records after it applied; None without any files. Raises RestartError."""
     good, bad = checkpoints.load(state_dir)
-    lives = [
-        life for life in journal_file.cards(state_dir) if journal_file.read(journal_file.path(state_dir, life)).records.size
-    ]
+    lives = [life for life in journal_file.cards(state_dir) if journal_file.has_records(journal_file.path(state_dir, life))]
     if not good:
         if not bad and not lives:
             return None
@@ -121,7 +119,12 @@ def resume(config: dict[str, Any], state_dir: str | pathlib.Path) -> tuple[Check
         raise RestartError(f"{why}: put its checkpoint back, or {FORGET}")
     fold = Fold(bare(config, newest), newest.position, newest.last_ns, newest.trades)
     tail = journal_file.read(journal_file.path(state_dir, life), newest.position)
-    fold.apply(tail.records)
+    try:
+        fold.apply(tail.records)
+    except (ValueError, IndexError) as error:
+        raise RestartError(
+            f"journal of life {life}: record {fold.position + 1} or later: {error}; report it, or {FORGET}"
+        ) from None
     said = [f"{line}; the one before it is used" for line in bad]
     if tail.bad:
         said.append(f"journal of life {life}: {tail.bad}; the state is that of the last good record")

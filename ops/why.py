@@ -38,18 +38,32 @@ class WhyError(LookupError):
 def chain(state_dir: str | pathlib.Path, order_id: int) -> Row:
     """Everything that the journal says about an order of ours."""
     cards = journal_file.cards(state_dir)
-    lives = {life: journal_file.read(journal_file.path(state_dir, life)).records for life in cards}
-    for life, records in lives.items():
+    lives = _Lives(state_dir, cards)
+    for life in sorted(cards, reverse=True):
+        records = lives[life]
         kinds = records[:, layout.J_KIND] & KIND_MASK
         intents = np.flatnonzero((kinds == layout.JOURNAL_INTENT) & (records[:, layout.J_ORDER_ID] == order_id))
         if intents.size and cards[life]:
-            return _chain(cards, lives, life, int(intents[0]))
-    known = f"lives {min(lives)} to {max(lives)}" if lives else "it is empty"
+            return _chain(lives, life, int(intents[0]))
+    known = f"lives {min(cards)} to {max(cards)}" if cards else "it is empty"
     raise WhyError(f"order {order_id} is not in the journal ({known}); give the client order id, a whole number")
 
 
-def _chain(cards: dict[int, Row], lives: dict[int, Records], life: int, at: int) -> Row:
-    records, card = lives[life], cards[life]
+class _Lives:
+    """Records by life, each file read when it is first asked for."""
+
+    def __init__(self, state_dir: str | pathlib.Path, cards: dict[int, Row]) -> None:
+        self._state_dir, self.cards = state_dir, cards
+        self._read: dict[int, Records] = {}
+
+    def __getitem__(self, life: int) -> Records:
+        if life not in self._read:
+            self._read[life] = journal_file.read(journal_file.path(self._state_dir, life)).records
+        return self._read[life]
+
+
+def _chain(lives: _Lives, life: int, at: int) -> Row:
+    records, card = lives[life], lives.cards[life]
     intent = records[at]
     order_id, signal_id = int(intent[layout.J_ORDER_ID]), int(intent[layout.J_SIGNAL_ID])
     instance, epoch, counter = layout.split_order_id(order_id)
@@ -150,9 +164,9 @@ def _last_touch(records: Records, at: int, words: _Words) -> Row | None:
     return {"record": int(ticks[-1]) + 1} | _touch(records[ticks[-1]], words) if ticks.size else None
 
 
-def _signal(lives: dict[int, Records], life: int, at: int, signal_id: int, decided_ns: int, words: _Words) -> Row | None:
+def _signal(lives: _Lives, life: int, at: int, signal_id: int, decided_ns: int, words: _Words) -> Row | None:
     """The record that caused the order: the newest before it; an exit's may be of an earlier life."""
-    for number in sorted((n for n in lives if n <= life), reverse=True):
+    for number in sorted((n for n in lives.cards if n <= life), reverse=True):
         records = lives[number][:at] if number == life else lives[number]
         packed = records[:, layout.J_KIND]
         ours = packed & KIND_MASK == layout.JOURNAL_SIGNAL
@@ -197,9 +211,9 @@ def _judged_by(records: Records, at: int, card: Row) -> Row:
     return found
 
 
-def _said(lives: dict[int, Records], life: int, order_id: int, decided_ns: int, words: _Words) -> Iterator[Row]:
+def _said(lives: _Lives, life: int, order_id: int, decided_ns: int, words: _Words) -> Iterator[Row]:
     """What we said and heard about the order; times of a later life are not comparable and left out."""
-    for number in sorted(n for n in lives if n >= life):
+    for number in sorted(n for n in lives.cards if n >= life):
         records = lives[number]
         kinds = records[:, layout.J_KIND] & KIND_MASK
         event = kinds == layout.JOURNAL_EVENT

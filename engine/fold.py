@@ -24,7 +24,14 @@ Records = journal_file.Records
 Row = npt.NDArray[np.int64]
 KIND_BITS = 8
 KIND_MASK = (1 << KIND_BITS) - 1
-NO_POSITION_OF_ITS_OWN = -1  # the market slots that repeat the newest state carry this source index
+FOLDED = (  # with market records, all that changes tables; the others repeat what follows from these
+    layout.JOURNAL_EVENT,
+    layout.JOURNAL_SIGNAL,
+    layout.JOURNAL_INTENT,
+    layout.JOURNAL_SENT,
+    layout.JOURNAL_NOT_SENT,
+    layout.JOURNAL_TIMER,
+)
 
 
 @kernel
@@ -64,15 +71,17 @@ class Fold:
     def apply(self, batch: Records) -> None:
         """The next records of the file. ``batch`` is left as it was."""
         kinds = batch[:, layout.J_KIND] & KIND_MASK
+        told = np.flatnonzero(kinds == layout.JOURNAL_MARKET)
+        if told.size:
+            self.last_ns = max(self.last_ns, int(batch[told[-1], layout.M_PUBLISH_NS]))
         done = 0
-        for at in np.flatnonzero(kinds != layout.JOURNAL_MARKET):
-            if at > done:
+        for at in np.flatnonzero(np.isin(kinds, FOLDED)):
+            if told.size and done <= told[-1]:
                 markets(self.core, batch, done, int(at))
             self._one(batch[at], int(kinds[at]))
             done = int(at) + 1
-        if done < len(batch):
+        if told.size and done <= told[-1]:
             markets(self.core, batch, done, len(batch))
-            self.last_ns = max(self.last_ns, int(batch[-1, layout.M_PUBLISH_NS]))
         self.position += len(batch)
 
     def _one(self, record: Row, kind: int) -> None:

@@ -26,10 +26,12 @@ from fabric import jit, layout, rings
 from fabric.child import StopRequest, load_config, place
 from fabric.segment import Segment, SegmentError
 from fabric.stats import StatsWriter
+from watchdog.latch import sync_directory
 
 BATCH = 1024
 SYNC_EVERY_NS = 50_000_000
 CHECKPOINT_EVERY_NS = 5_000_000_000
+PENDING_MAX = 256  # batches that are written and not yet folded
 IDLE_S = 0.001
 WAIT_S = 120.0
 
@@ -50,6 +52,7 @@ class Journal:
         self.stop = StopRequest(config["shm_dir"])
         self._batch = np.zeros((BATCH, len(layout.JOURNAL_RECORD)), np.int64)
         self._next = 1
+        self._pending: list[npt.NDArray[np.int64]] = []
 
     def _word(self, index: int, value: int) -> None:
         self.segment.set_word(layout.JOURNAL_PROGRESS_OFFSET + index * layout.WORD, value)
@@ -84,12 +87,14 @@ class Journal:
             raise OSError(errno.EIO, f"{path.name}: {tail.bad}")
         os.ftruncate(fd, self._fold.position * RECORD_BYTES)  # a torn last record was never acknowledged: it is in the ring
         os.lseek(fd, 0, os.SEEK_END)
+        sync_directory(path.parent)
         self._word(layout.JP_EXEC_GENERATION, execution.generation)
         self._word(layout.JP_CONSUMED, self._next - 1)
         return fd
 
     def _checkpoint(self, fd: int) -> None:
         """The records first, then the tables that stand for them."""
+        self._catch_up(len(self._pending))
         os.fdatasync(fd)
         fold, newest = self._fold, self._newest
         clock = restart.clock()
@@ -103,6 +108,12 @@ class Journal:
         )
         checkpoint.save(self.config["state_dir"], self._newest)
         self._checkpoint_ns = time.monotonic_ns()
+
+    def _catch_up(self, batches: int) -> None:
+        """Fold the oldest of what was written."""
+        for batch in self._pending[:batches]:
+            self._fold.apply(batch)
+        del self._pending[:batches]
 
     def _step(self, execution: Segment, fd: int) -> int:
         base = execution.address
@@ -121,7 +132,7 @@ class Journal:
             rings.lossless_done(
                 self.segment.address + layout.JOURNAL_PROGRESS_OFFSET + layout.JP_CONSUMED * layout.WORD, self._next - 1
             )
-            self._fold.apply(self._batch[:count])
+            self._pending.append(self._batch[:count].copy())
             self.stats.add("records", count)
             self.stats.add("bytes", count * RECORD_BYTES)
         return count
@@ -151,7 +162,9 @@ class Journal:
                     self.stats.add("syncs")
                     synced_ns, dirty = now_ns, False
                     self._word(layout.JP_SYNCED, self._next - 1)
-                if now_ns - self._checkpoint_ns > CHECKPOINT_EVERY_NS and self._fold.position > self._newest.position:
+                if count == 0 or len(self._pending) > PENDING_MAX:  # in a burst others need the cpu more
+                    self._catch_up(1)
+                if now_ns - self._checkpoint_ns > CHECKPOINT_EVERY_NS and self._next - 1 > self._newest.position:
                     self._checkpoint(fd)
             except OSError as error:
                 return self._fail(error)

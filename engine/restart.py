@@ -180,7 +180,8 @@ def take_over(found: Checkpoint, fold: Fold, core: Core, card: dict[str, Any], n
             getattr(core, name)[:] = getattr(old, name)
         core.books[:, risk.BK_STATUS] = core.books[:, risk.BK_BOOK_STATUS] = layout.BOOK_EMPTY
         core.positions[:, risk.PO_DIFFERENCE_LOTS] = 0
-        core.scalars[tables.K_RESTORED] = 1
+        known = old.account[risk.AC_RECONCILED] != 0 or old.scalars[tables.K_RESTORED] != 0
+        core.scalars[tables.K_RESTORED] = int(known)  # a life that never heard of the account leaves a first start
         doubt_orders(core)
     else:
         leave_account(core)
@@ -223,7 +224,7 @@ def set_nav(core: Core) -> None:
 def rebase(core: Core, found: Checkpoint, last_ns: int, now: Clock) -> None:
     """Within one boot the monotonic clock has gone on and nothing moves. After another boot every time is moved so that the
     downtime counts as none: a pause is served in full. Only a holding time counts on, by the wall clock if that advanced."""
-    if found.boot_id == now.boot_id and now.mono_ns >= last_ns:
+    if found.boot_id == now.boot_id != 0 and now.mono_ns >= last_ns:
         return
     shift = now.mono_ns - last_ns
     for name, columns in TIMES.items():
@@ -325,7 +326,7 @@ def describe(core: Core, found: Checkpoint, continued: bool, now: Clock) -> str:
     halted = layout.REASON[a[risk.AC_REASON]] if a[risk.AC_STATE] >= layout.RISK_HALTED else "none"
     lost = (a[risk.AC_DAY_START_NAV_E8] - a[risk.AC_NAV_E8]) / 1e8
     return (
-        f"life {found.age[0]} taken over, {'same' if continued else 'new paper'} account: halt {halted}, "
+        f"life {found.age[0]} taken over, {'same' if continued else 'new'} account: halt {halted}, "
         f"owners paused {paused}, latched {latched}, drawdown step {a[risk.AC_DRAWDOWN_STEP]}, loss today {lost:.2f}, "
         f"orders in doubt {core.scalars[tables.K_LIVE_COUNT]}"
     )

@@ -68,6 +68,16 @@ def test_first_start_without_files_is_fresh_and_durable_before_it_goes_on(home: 
     assert list(journal_file.cards(home["state_dir"])) == [1]
 
 
+def test_life_that_never_reconciled_leaves_a_first_start(home: dict[str, Any]) -> None:
+    write(live_one(begin(home, at())), home, begin(home, at()))
+    life = begin(home, at())
+    assert not life.continued
+    run = live_one(life)
+    reconcile(run, 7)
+    assert run.position() == 7  # at once, and the cash is no gain
+    assert run.c.account[risk.AC_DAY_START_NAV_E8] == run.c.account[risk.AC_CASH_E8] == 10**13
+
+
 def test_everything_is_taken_over_on_the_same_account(traded: Any) -> None:
     values, run, _, row = traded
     life = begin(values, at(run, 5 * MS))

@@ -136,3 +136,19 @@ def test_disk_that_fails_is_said_in_the_failed_word(house: House, run: Journaled
     assert process.run() == 1
     assert process.segment.word(layout.JOURNAL_PROGRESS_OFFSET + layout.JP_FAILED * 8) == 1
     assert process.segment.word(layout.JOURNAL_PROGRESS_OFFSET + layout.JP_CONSUMED * 8) == 0
+
+
+def test_records_of_each_life_have_a_file_of_their_own(house: House, run: Journaled) -> None:
+    house.publish(trade(run, 1))
+    assert Journal(str(house.run_dir)).run() == 0
+    for life in (2, 3):
+        restart.begin(house.config, restart.clock(), say=lambda line: None)
+        house.execution = Segment.create(house.config["shm_dir"], "exec", "execution")
+        house.published = 0
+        house.publish(trade(run, life))
+        assert Journal(str(house.run_dir)).run() == 0
+    sizes = [len(journal_file.read(journal_file.path(house.state_dir, life)).records) for life in (1, 2, 3)]
+    assert sizes == [2, 2, 2]
+    found = restart.resume(house.config, house.state_dir)
+    assert found is not None
+    assert found[1].core.positions[0, 0] == 6

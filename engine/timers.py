@@ -103,7 +103,8 @@ def breakers_at_mark(c, now_ns):
     peak = c.account[risk.AC_HWM_E8]
     account.mark(c.account, c.positions, c.instruments, c.books, c.limits, now_ns)
     breach = breakers.after_mark(c.account, c.owners, c.limits, now_ns)
-    if c.account[risk.AC_HWM_E8] != peak or breach != 0:
+    if c.account[risk.AC_HWM_E8] != peak or breach != 0 or k[tables.K_RECONCILE_COUNT] != k[tables.K_ACCOUNT_SAID]:
+        k[tables.K_ACCOUNT_SAID] = k[tables.K_RECONCILE_COUNT]
         account_record(c, now_ns)
     if breach & breakers.BREACH_HALT != 0:
         c.counters[layout.EC_HALTS] += 1

@@ -212,7 +212,9 @@ def _judged_by(records: Records, at: int, card: Row) -> Row:
 
 
 def _said(lives: _Lives, life: int, order_id: int, decided_ns: int, words: _Words) -> Iterator[Row]:
-    """What we said and heard about the order; times of a later life are not comparable and left out."""
+    """What we said and heard about the order, repetitions once; times of a later life are not comparable and left out."""
+    trades: set[int] = set()
+    last: Row = {}
     for number in sorted(n for n in lives.cards if n >= life):
         records = lives[number]
         kinds = records[:, layout.J_KIND] & KIND_MASK
@@ -221,14 +223,20 @@ def _said(lives: _Lives, life: int, order_id: int, decided_ns: int, words: _Word
         about = np.where(event, records[:, et.EV_ORDER_ID + 1], np.where(told, records[:, layout.J_ORDER_ID], 0)) == order_id
         for k in np.flatnonzero(about):
             said = _heard(records[k], words) if event[k] else _told(records[k], int(kinds[k]), words)
-            if said:
-                now_ns = int(records[k, et.EV_RECV_NS + 1] if event[k] else records[k, layout.J_NOW_NS])
-                yield {"record": int(k) + 1, "life": number, "after_ns": now_ns - decided_ns if number == life else None} | said
+            if not said or said == last:
+                continue
+            last = said
+            if said["what"] == "fill":
+                if said["trade_id"] in trades:
+                    continue  # a reconciliation told it again
+                trades.add(said["trade_id"])
+            now_ns = int(records[k, et.EV_RECV_NS + 1] if event[k] else records[k, layout.J_NOW_NS])
+            yield {"record": int(k) + 1, "life": number, "after_ns": now_ns - decided_ns if number == life else None} | said
 
 
 def _told(record: Any, kind: int, words: _Words) -> Row | None:
     what = layout.JOURNAL_KIND[kind]
-    reason = layout.REASON[record[layout.J_REASON]] if record[layout.J_REASON] else ""
+    reason = layout.REASON[record[layout.J_REASON]] if record[layout.J_REASON] > 0 else ""
     if what == "fill":
         return {"what": "booked", "trade_id": int(record[layout.J_VALUE]), "size": words.size(int(record[layout.J_LOTS]))}
     if what == "sent":

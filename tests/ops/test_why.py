@@ -146,6 +146,7 @@ def test_what_a_later_life_learns_belongs_to_the_chain(run: Journaled, tmp_path:
     later.records.clear()
     later.event("fill", order_id=order_id, trade_id=31, instrument=0, side=0, lots=5, price_ticks=999_000)
     later.event("found_closed", order_id=order_id, cumulative=5)
+    later.event("fill", order_id=order_id, trade_id=31, instrument=0, side=0, lots=5, price_ticks=999_000)
     keep(later, tmp_path, 2)
     found = chain(tmp_path, order_id)
     assert found["life"] == 1

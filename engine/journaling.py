@@ -3,6 +3,7 @@
 
 The journal kind's low 8 bits are JOURNAL_*; market, signal and event records keep their own kind above and their other
 words where they were, with the time of the pass in M_PUBLISH_NS, S_SOURCE (source << 16 in the kind) or EV_RECV_NS.
+``engine.fold`` reads all of them back.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def signal(w, n, c, slot, now_ns):
         out[word] = slot[word]
     out[lay.J_KIND] = lay.JOURNAL_SIGNAL | slot[lay.S_KIND] << 8 | slot[lay.S_SOURCE] << 16
     out[lay.S_SOURCE] = now_ns
+    if slot[lay.S_KIND] == lay.SIGNAL_PARAMETER:
+        out[lay.S_LOTS] = slot[lay.S_SEQ]  # what names the record in an order; the ring's own number replaces it here
     put(w, n, c, out, 0)
 
 
@@ -86,6 +89,8 @@ def event(w, n, c, values, now_ns):
         out[word + 1] = values[word]
     out[lay.J_KIND] = lay.JOURNAL_EVENT | values[et.EV_KIND] << 8
     out[et.EV_RECV_NS + 1] = now_ns
+    if values[et.EV_KIND] == lay.EVENT_BALANCE or values[et.EV_KIND] == lay.EVENT_CAPITAL_FLOW:
+        out[et.EV_VENUE_NS + 1] = values[et.EV_EXTRA]  # the amount: a record has one word less, and these have no venue time
     put(w, n, c, out, 1)
 
 

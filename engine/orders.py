@@ -168,6 +168,8 @@ def want_cancel(c, row, reason, now_ns):
         o[tables.OR_CANCEL_WANTED] = 1
         o[tables.OR_REASON] = reason
         o[tables.OR_CANCEL_SENT_NS] = now_ns - CANCEL_RETRY_NS
+    if c.scalars[tables.K_SESSION_UP] == 0:
+        return 0  # it stays wanted; the timer says it when there is somebody to say it to
     if emit(c, tables.COMMAND_CANCEL, row, reason) == 0:
         return 0
     rate.take_message(c.rate, now_ns)

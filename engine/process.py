@@ -3,7 +3,8 @@
 Reads: ``market``, ``signal``, ``journal``, ``control``, the lease page, the venue over REST. Writes: ``exec`` and
 ``stats-execution``. It registers with the watchdog for the epoch's trading key and the lease, opens the order session and hands
 it to the loop, answers the loop's questions, reconciles every 10 s, maps restarted segments, and after a lapse registers
-again. It never writes a table of the core: what it learns goes in as events.
+again. It never writes a table of the core once the loop runs: what it learns goes in as events, and what the life before
+knew (``engine.restart``) is there before.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 
 import numpy as np
 
+from engine import restart
 from engine import tables as et
 from engine import wiring as wi
 from engine.account_query import AccountQuery, InboxFullError
@@ -51,9 +53,11 @@ class Execution:
         note = place(placement["house"], placement["lock_memory"])
         hashes = {"config_hash": config["config_hash"], "code_hash": config["code_hash"]}
         self.stats = StatsWriter(config["shm_dir"], "execution", **hashes)
+        self.life = restart.begin(config, restart.clock())  # before the segment: the journal finds the checkpoint of this life
         self.exec = Segment.create(config["shm_dir"], "exec", "execution", **hashes)
         self.stop = StopRequest(config["shm_dir"])
         self.memory = ExecutionMemory(config, self.exec.address, self.stats.segment.address)
+        self.life.give(self.memory.core)
         load_strategies(config, self.memory)
         if placement["idle"]["execution"] in REHEARSING:
             self.memory.rehearse_on(make_understudy(config))
@@ -70,7 +74,7 @@ class Execution:
         self._asked = 0
         self._reconciled_at = 0.0
         self._register_at = 0.0
-        self._first_round = True
+        self._first_round = not self.life.continued
         self._steps = 0
 
     def _loop_thread(self) -> None:
@@ -114,7 +118,7 @@ class Execution:
         if self._rest is not None:
             self._rest.close()
         self._rest = Rest(self.config["venue"]["rest_url"], grant.api_key)
-        last_trade = self._query.last_trade_id if self._query else 0
+        last_trade = self._query.last_trade_id if self._query else self.life.trades_complete
         self._query = AccountQuery(self._rest, self.config["instruments"])
         self._query.last_trade_id = last_trade
         self._reconciled_at = 0.0

@@ -2,8 +2,9 @@
 """The account as the venue reports it against ours: the venue wins, the difference goes to ``unowned``.
 
 A position difference is applied when two reconciliations in a row show the same one with no fill in between (a fill may be
-on its way), or at once at the start. ``balance`` sets the cash at the start; later only together with a position
-difference; another difference is counted.
+on its way), or at once at the first start. ``balance`` sets the cash at the start; later only together with a position
+difference; another difference is counted. After a restart (``K_RESTORED``) cash that came meanwhile is a capital flow, and
+cash that is missing is a loss: what nobody saw never loosens a limit.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def position(c, event, now_ns):
     p = c.positions[i]
     at_venue = event[tables.EV_LOTS] - c.instruments[i, risk.IN_BASELINE_LOTS]
     difference = at_venue - p[risk.PO_LOTS]
-    first = c.account[risk.AC_RECONCILED] == 0
+    first = c.account[risk.AC_RECONCILED] == 0 and c.scalars[tables.K_RESTORED] == 0
     if difference == 0:
         p[risk.PO_DIFFERENCE_LOTS] = 0
         p[risk.PO_CONFIRMED_LOTS] = p[risk.PO_LOTS]
@@ -71,13 +72,29 @@ def take_over(c, i, difference, now_ns):
 
 
 @kernel
+def positions_agree(c):
+    """1 when the venue's positions of this round were all ours."""
+    for i in range(c.scalars[tables.K_INSTRUMENTS]):
+        if c.positions[i, risk.PO_DIFFERENCE_LOTS] != 0:
+            return 0
+    return 1
+
+
+@kernel
 def balance(c, event):
     """Cash of the account, ``extra`` in 1e-8: taken at the start, compared afterwards."""
     cash = event[tables.EV_EXTRA]
     a = c.account
-    if a[risk.AC_RECONCILED] == 0:
-        account.capital_flow(a, cash - a[risk.AC_CASH_E8])
+    moved = cash - a[risk.AC_CASH_E8]
+    if a[risk.AC_RECONCILED] == 0 and c.scalars[tables.K_RESTORED] == 0:
+        account.capital_flow(a, moved)
         a[risk.AC_FLOWS_E8] = 0
+    elif a[risk.AC_RECONCILED] == 0 and moved != 0 and positions_agree(c) != 0:
+        c.scalars[tables.K_DIFFERENCES] += 1
+        if moved > 0:
+            account.capital_flow(a, moved)
+        else:
+            a[risk.AC_CASH_E8] = cash
     elif cash != a[risk.AC_CASH_E8]:
         c.scalars[tables.K_DIFFERENCES] += 1
         if c.scalars[tables.K_CASH_DUE] != 0:

@@ -118,7 +118,8 @@ def submit(c, now_ns, queue_allowed):
     q[risk.OI_LOTS] = c.outputs[risk.OUT_LOTS]
     orders.open_order(c, row, q, signal_id_of(c, q), now_ns)
     emit(c, tables.COMMAND_PLACE, row, layout.REASON_NONE)
-    order_record(c, layout.JOURNAL_INTENT, row, layout.REASON_NONE, 0, now_ns)
+    basis = 2 * q[risk.OI_DECISION_X2_TICKS] + (1 if q[risk.OI_IS_EXIT] != 0 else 0)  # engine.fold takes it apart again
+    order_record(c, layout.JOURNAL_INTENT, row, c.outputs[risk.OUT_REASON], basis, now_ns)
     return row
 
 

@@ -78,7 +78,8 @@ CORE_SCALARS = words(
     "market_seq commands events_seen cancel_all_sent_ns lapsed reconciling last_mark_ns session_up last_pass_ns halted_pull "
     "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
-    "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due reconcile_due",
+    "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due reconcile_due "
+    "restored account_said",
 )
 
 

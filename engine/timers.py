@@ -72,14 +72,40 @@ def cancel_excess(c, instrument, side, now_ns):
 
 
 @kernel
+def account_record(c, now_ns):
+    """Journal what time alone has changed in the account, as it is now: a restart takes these words over."""
+    a = c.account
+    if journal(
+        c,
+        layout.JOURNAL_TIMER,
+        -1,
+        -1,
+        a[risk.AC_NAV_E8],
+        a[risk.AC_DAY_START_NAV_E8],
+        a[risk.AC_REASON],
+        a[risk.AC_HWM_E8],
+        now_ns,
+    ):
+        j = c.journal[c.journal_count[0] - 1]
+        j[layout.J_OWNER] = a[risk.AC_STATE]
+        j[layout.J_SIDE] = a[risk.AC_DRAWDOWN_STEP]
+        j[layout.J_SIGNAL_ID] = a[risk.AC_DAY]
+    return 0
+
+
+@kernel
 def breakers_at_mark(c, now_ns):
     """Value the account, judge it, and do to working orders what a breach asks."""
     k = c.scalars
     if now_ns - k[tables.K_LAST_MARK_NS] < MARK_NS:
         return 0
     k[tables.K_LAST_MARK_NS] = now_ns
+    peak = c.account[risk.AC_HWM_E8]
     account.mark(c.account, c.positions, c.instruments, c.books, c.limits, now_ns)
     breach = breakers.after_mark(c.account, c.owners, c.limits, now_ns)
+    if c.account[risk.AC_HWM_E8] != peak or breach != 0 or k[tables.K_RECONCILE_COUNT] != k[tables.K_ACCOUNT_SAID]:
+        k[tables.K_ACCOUNT_SAID] = k[tables.K_RECONCILE_COUNT]
+        account_record(c, now_ns)
     if breach & breakers.BREACH_HALT != 0:
         c.counters[layout.EC_HALTS] += 1
         journal(c, layout.JOURNAL_BREACH, -1, -1, 0, 0, c.account[risk.AC_REASON], breach, now_ns)
@@ -112,4 +138,7 @@ def pulls(c, now_ns):
 @kernel
 def day(c, now_ns):
     """Roll the trading day once, by the wall clock in UTC."""
-    return account.roll_day(c.account, c.owners, (now_ns + c.scalars[tables.K_WALL_OFFSET_NS]) // DAY_NS)
+    rolled = account.roll_day(c.account, c.owners, (now_ns + c.scalars[tables.K_WALL_OFFSET_NS]) // DAY_NS)
+    if rolled != 0:
+        account_record(c, now_ns)
+    return rolled

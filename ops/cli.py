@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -126,6 +127,53 @@ def resume(
     """Lift a latch."""
     _ask(name, {"op": "resume", "operator": operator, "reason": reason})
     print("resumed; the supervisor arms again")
+
+
+@app.command()
+def why(
+    order_id: Annotated[int, typer.Argument(min=1, help="The client order id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    name: Name = "paper",
+) -> None:
+    """The chain behind one order: market, signal, decision, checks, fills. Reads the journal; nothing needs to run."""
+    from ops.why import WhyError, chain, lines
+
+    try:
+        found = chain(instance.paths(name).state_dir, order_id)
+    except WhyError as error:
+        _fail(str(error), exits.ABSENT)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(lines(found)))
+
+
+Operator = Annotated[str, typer.Option(help="Who answers for it.")]
+
+
+@app.command()
+def clear(
+    operator: Operator,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    peak: Annotated[bool, typer.Option("--peak", help="The high-water mark begins anew too.")] = False,
+    name: Name = "paper",
+) -> None:
+    """Lift what survives a restart: halt, paused and latched owners, blocked instruments. From the next start on."""
+    from ops import operator as operators
+
+    print(_state(operators.clear, instance.paths(name), operator, reason, peak))
+
+
+@app.command()
+def forget(operator: Operator, reason: Annotated[str, typer.Option(help="Why.")], name: Name = "paper") -> None:
+    """Set checkpoints and journal aside: the next start knows nothing of this account's past. Not while it runs."""
+    from ops import operator as operators
+
+    print(_state(operators.forget, instance.paths(name), operator, reason))
+
+
+def _state(change: Callable[..., str], *arguments: Any) -> str:
+    try:
+        return change(*arguments)
+    except InstanceError as error:
+        _fail(str(error), exits.CONFIG)
 
 
 @app.command()

@@ -18,6 +18,7 @@ import shutil
 import socket
 from typing import Any
 
+from engine import journal_file
 from fabric import layout
 from fabric.jit import ROOMS, ROOT, cache_dir
 from fabric.segment import process_start, remove_dead
@@ -115,6 +116,8 @@ def clean(where: Paths) -> list[str]:
         os.kill(pid, 9)
         said.append(f"ended {role} (pid {pid}): its supervisor is dead")
     where.children.unlink(missing_ok=True)
+    if saved := journal_file.salvage(where.shm_dir, where.state_dir):
+        said.append(f"saved {saved} journal records of a dead execution")
     said.extend(f"removed segment {name}: {reason}" for name, reason in remove_dead(where.shm_dir))
     for file in (where.config, where.socket, where.key):
         file.unlink(missing_ok=True)

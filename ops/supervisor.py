@@ -93,6 +93,10 @@ class Supervisor:
                 self.spawn(role)
             for role in wave:
                 self._wait(role, lambda role=role: self.ready(role))  # type: ignore[misc]
+        if execution := self.running.get("execution"):
+            for line in execution.log.read_text(errors="replace").splitlines():
+                if line.startswith("restart: "):  # what is in force from the life before
+                    self.say(line)
         self.publish_generations()
         self.run_kill_test()
         deadline = time.monotonic() + ARM_S

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from engine import state
+from engine.fold import Fold, examples
 from engine.memory import ExecutionMemory, load_strategies
 from fabric import jit, layout, rings
 from fabric.child import load_config
@@ -47,6 +49,7 @@ def steps(config: dict[str, Any], shm_dir: str) -> tuple[list[Step], list[object
         ("strategies", lambda: load_strategies(config, memory)),
         ("feed loop", lambda: feed.run(1)),
         ("execution loop", lambda: memory.run(1)),
+        ("restart", lambda: Fold(state.build(config)).apply(examples())),
         ("journal", lambda: rings.lossless_done(cursor, 0)),
     ]
     return todo, [execution, market, stats, memory, feed]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine import core, tables
+from engine import core, orders, tables
 from fabric import layout
 from risk import tables as risk
 from tests.engine.corekit import MS, Run
@@ -264,3 +264,17 @@ def test_compiled_and_interpreted_core_leave_the_same_bytes():
 
     for ours, theirs, name in zip(play(core), play(Plain()), tables.Core._fields, strict=True):
         assert np.array_equal(ours, theirs) or name == "strategy_calls", name
+
+
+def test_cancel_without_a_session_waits_for_one_and_costs_no_message(run):
+    row = run.order(price=990_000)
+    run.commands()
+    core.on_session(run.c, 0, run.now)
+    orders.want_cancel(run.c, row, layout.REASON_REQUESTED, run.now)
+    for _ in range(5):
+        run.timer(MS)
+    assert "cancel" not in run.kinds()
+    assert run.get(row, "cancel_tries") == 0
+    core.on_session(run.c, 1, run.now)
+    run.timer(MS)
+    assert "cancel" in run.kinds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pathlib
@@ -152,3 +153,31 @@ def test_records_of_each_life_have_a_file_of_their_own(house: House, run: Journa
     found = restart.resume(house.config, house.state_dir)
     assert found is not None
     assert found[1].core.positions[0, 0] == 6
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "died"])
+def test_a_death_of_execution_is_told_from_an_end_in_order(
+    house: House, run: Journaled, closed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ends:
+        """The first look waits for execution; at the second one it has ended, and the kernel has dropped its lock."""
+
+        def __init__(self, shm_dir: str) -> None:
+            self._looks = 0
+
+        @property
+        def terminated(self) -> bool:
+            self._looks += 1
+            if self._looks == 2:
+                fcntl.flock(house.execution.fd, fcntl.LOCK_UN)
+            return False
+
+    monkeypatch.setattr(journal, "StopRequest", Ends)
+    batch = trade(run, 1)
+    house.publish(batch)
+    if closed:
+        house.execution.enter(layout.SEGMENT_STATE_CLOSED)
+    assert Journal(str(house.run_dir)).run() == 0
+    said = capsys.readouterr().out
+    assert said == ("" if closed else f"journal: execution died; all {len(batch)} records that it had published are written\n")
+    assert len(journal_file.read(house.file).records) == len(batch)

@@ -140,6 +140,7 @@ def on_market(t, decoded, recv_ns, started):
         event[word] = 0
     if kind == lay.MARKET_TICK:
         counter_add(stats, lay.FC_TICKS, 1)
+        t[ft.FD_TICKS] += 1
         state[lay.ST_BID_TICKS] = event[lay.M_BID_TICKS] = decoded[vt.DC_BID_TICKS]
         state[lay.ST_BID_LOTS] = event[lay.M_BID_LOTS] = decoded[vt.DC_BID_LOTS]
         state[lay.ST_ASK_TICKS] = event[lay.M_ASK_TICKS] = decoded[vt.DC_ASK_TICKS]
@@ -283,7 +284,11 @@ def read_frames(t, s, recv_ns):
         s[vt.SE_START] = frame[vt.FR_NEXT]
         opcode = frame[vt.FR_OPCODE]
         if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
+            ticks = t[ft.FD_TICKS]
             clock = on_message(t, buffer, at, at + length, recv_ns, clock)
+            if t[ft.FD_TICKS] != ticks and s[vt.SE_START] < s[vt.SE_END]:
+                t[ft.FD_MORE] = 1  # the touch has moved: execution sees it now, not after the depth behind it
+                return vt.CLOSE_NONE
         elif opcode == frames.OP_PING:
             counter_add(stats, lay.FC_PINGS, 1)
             end = frames.encode_pong(send, t[ft.FD_SEND_END], buffer, at, length, frames.next_mask(mask))
@@ -308,10 +313,15 @@ def feed_pass(t, now_ns):
     s = row(address, len(vt.SESSION))
     if s[vt.SE_OPENED] == 0:
         s[vt.SE_OPENED] = 1
+        t[ft.FD_MORE] = 0
         announce(t, lay.MARKET_CONNECTED, now_ns)
-    count = session.fill(s)
     code = vt.CLOSE_NONE
-    if count > 0 or s[vt.SE_RECEIVED_NS] == 0:
+    more = t[ft.FD_MORE]
+    t[ft.FD_MORE] = 0
+    count = s[vt.SE_END] - s[vt.SE_START] if more else session.fill(s)
+    if more:  # the rest of what came with the tick before
+        code = read_frames(t, s, s[vt.SE_RECEIVED_NS])
+    elif count > 0 or s[vt.SE_RECEIVED_NS] == 0:
         recv_ns = monotonic_ns(t[ft.FD_SCRATCH])
         s[vt.SE_RECEIVED_NS] = recv_ns
         counter_add(t[ft.FD_STATS], lay.FC_BYTES, max(count, 0))

@@ -13,6 +13,7 @@ import orjson
 
 from fabric import layout
 from fabric.rings import market_read
+from feed import tables as ft
 from feed.process import FeedMemory
 from venue import tables as vt
 
@@ -71,7 +72,9 @@ class House:
         """Bytes as they are, in pieces that fit the socket, each read by the loop before the next."""
         for start in range(0, len(data), CHUNK):
             self.venue.sendall(data[start : start + CHUNK])
-            self.memory.run(4)  # a pass handles 512 frames at most
+            self.memory.run(4)  # a pass handles 512 frames at most, and ends with a tick that more came with
+            while self.memory.table[ft.FD_MORE]:
+                self.memory.run(1)
 
     def send(self, *messages: dict[str, Any] | bytes) -> None:
         self.push(b"".join(frame(m if isinstance(m, bytes) else orjson.dumps(m)) for m in messages))

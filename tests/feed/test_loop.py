@@ -53,6 +53,31 @@ def trade(index: int, **more: Any) -> dict[str, Any]:
     return body | {"exchange_ts": 9, "index": index} | more
 
 
+def test_a_tick_is_told_before_what_came_with_it_is_read(ready: House) -> None:
+    ready.venue.sendall(b"".join(frame(json.dumps(m).encode()) for m in (tick(1), delta(2, 100, 101), trade(3))))
+    kinds, received = [], set()
+    for _ in range(3):
+        ready.memory.run(1)
+        new = ready.events()
+        kinds.append([layout.MARKET_KIND[e["kind"]] for e in new])
+        received |= {e["recv_ns"] for e in new}
+    assert kinds == [["tick"], ["book", "trade"], []]
+    assert len(received) == 1, "all of it was received at one time"
+
+
+def test_a_session_that_ends_after_a_tick_leaves_no_rest_to_read(ready: House) -> None:
+    ready.venue.sendall(
+        b"".join(frame(json.dumps(m).encode()) for m in (tick(1), delta(2, 100, 101))) + frame(b"\x03\xe8", CLOSE)
+    )
+    ready.memory.run(1)
+    ready.memory.run(1)
+    assert ready.close_code == "peer"
+    ready.reconnect()
+    ready.events()
+    ready.send(tick(3))
+    assert [layout.MARKET_KIND[e["kind"]] for e in ready.events()] == ["tick"]
+
+
 def test_tick_and_trade_reach_ring_and_state(house: House) -> None:
     house.send(tick(0), trade(1))
     first, second = house.events()

@@ -54,7 +54,7 @@ PARAMETERS = {
     "micro_price": 0,  # 1: lean toward the side with less size
     "allow_short": 0,  # 1: may sell what it does not own (spot accounts cannot)
     "back_off_ms": 250,
-    "requote_bps_x100": 100,  # one basis point: finer moves are noise that only spends message budget
+    "requote_bps_x100": 200,  # finer moves are noise: each costs two messages, and without budget left nothing is quoted
     "size_of_cap_ppm": 50_000,  # quote size as a part of the position cap
 }
 (

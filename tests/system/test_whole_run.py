@@ -13,7 +13,7 @@ from engine.journal import read_journal
 from fabric import layout
 from ops import summary as summaries
 from ops.figures import Pages, snapshot
-from tests.system.house import House, Ledger
+from tests.system.house import House, Ledger, resting
 
 KEYS: dict[str, tuple[str, ...]] = {
     "source": ("kind",),
@@ -78,6 +78,11 @@ def check_against_the_ledger(house: House, code: int, summary: dict[str, Any]) -
     assert any(refused["ts"] >= key["revoked_ts"] for refused in key["refused"])
 
 
+def wait_for_trading_to_get_going(house: House) -> None:
+    """Until there is something to compare, and something rests that the end has to cancel."""
+    house.wait(lambda: len(orders_of(house.ledger())) >= 20 and len(resting(house.last_ledger)) > 0, 90.0, "20 orders")
+
+
 def check_the_journal(house: House, summary: dict[str, Any]) -> None:
     """Ids in the journal and in the ledger are equal as sets; a used record is one that an order which was sent carries."""
     records = journal_of(house)
@@ -104,12 +109,13 @@ def check_the_market(house: House, summary: dict[str, Any]) -> None:
 
 
 def test_synthetic_run_agrees_with_the_ledger_and_stats_use_the_same_keys(house: House) -> None:
-    house.start({}, "--duration", "8")
+    house.start({})
+    wait_for_trading_to_get_going(house)
     stats = house.cli("stats", "--once", "--json")
     live = json.loads(stats.stdout)
     assert missing(live, set(KEYS) - OURS_AT_EXIT - {"orders"}) == []
     assert set(KEYS["orders"]) - OURS_AT_EXIT <= live["orders"].keys()
-    code, summary = house.end()
+    code, summary = house.stop()
     assert summary["source"]["kind"] == "synthetic"
     assert summary["signals"]["source"] == "rules"
     assert summary["signals"]["published"] > 0
@@ -123,8 +129,9 @@ def test_synthetic_run_agrees_with_the_ledger_and_stats_use_the_same_keys(house:
 
 def test_recorded_run_accounts_for_every_played_frame(house: House, recordings: pathlib.Path) -> None:
     data = recordings / "binance" / "spot__btcusdt_20240808.gz"
-    house.start({}, "--duration", "15", "--data", str(data))
-    code, summary = house.end()
+    house.start({}, "--data", str(data))
+    wait_for_trading_to_get_going(house)
+    code, summary = house.stop()
     assert summary["source"]["kind"] == "recording"
     assert summary["market"]["source_last"] > 500
     check_against_the_ledger(house, code, summary)

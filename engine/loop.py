@@ -83,13 +83,14 @@ def exec_pass(w, n, c, now_ns):
 
 
 @kernel
-def stand_in(w, c, now_ns):
+def stand_in(w, n, c, now_ns):
     """Rehearse an order at the touch of the first instrument, if there is one."""
     book = c.books[0]
     if book[rt.BK_STATUS] == lay.BOOK_READY:
         address = w[wi.WI_UNDERSTUDY]
         own = row(address, wi.ROWS)
         rehearsal.rehearse(own, row(address + wi.ROWS * 8, wi.ROWS), core_at(own[wi.WI_CORE]), book, now_ns)
+        n[wi.WN_TOUCHED] = rehearsal.touch(w, c)
         c.counters[lay.EC_REHEARSALS] += 1
 
 
@@ -110,6 +111,6 @@ def exec_loop(wiring_address, passes_max):
             n[wi.WN_REHEARSED_NS] = now_ns  # the path is warm
         elif now_ns - n[wi.WN_REHEARSED_NS] > wi.REHEARSE_NS and w[wi.WI_UNDERSTUDY]:
             n[wi.WN_REHEARSED_NS] = now_ns
-            stand_in(w, c, now_ns)
+            stand_in(w, n, c, now_ns)
         duty.end(d, work, now_ns, w[wi.WI_SCRATCH])
     return done

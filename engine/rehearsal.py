@@ -4,7 +4,8 @@
 Between two ticks that matter milliseconds pass, and other programs take the caches: the same decision then costs five
 times as much. So an idle loop decides, routes, gates and encodes for its understudy (``engine.understudy``): another core
 with the same code, its own wiring, stats page and rings, and a session that is never opened. A rehearsed order ends in a
-buffer that no socket knows; there is no send in this module. It is then told to the understudy as never sent.
+buffer that no socket knows; there is no send in this module. It is then told to the understudy as never sent. Of the real
+memory a rehearsal only reads: so its lines are near, too.
 """
 
 from __future__ import annotations
@@ -13,11 +14,45 @@ from engine import core, outbound
 from engine import tables as et
 from engine import wiring as wi
 from fabric import layout as lay
-from fabric.atomics import row
+from fabric.atomics import load_relaxed, row
 from fabric.jit import kernel
+from fabric.rings import SLOT_BYTES
 from risk import tables as rt
 
 NS_PER_MS = 1_000_000
+TABLES = len(et.CoreTables._fields)
+JOURNALED = 4  # records that one tick and its order leave
+
+
+TOUCHED_BYTES = 1024  # of each table: the first instrument's and the first strategies' rows
+LINE = 64
+
+
+@kernel
+def touch_lines(address, count):
+    """Read one word of each cache line; the sum, so that the reads are not left out."""
+    seen = 0
+    for at in range(0, count, LINE):
+        seen += load_relaxed(address + at)
+    return seen
+
+
+@kernel
+def touch(w, c):
+    """Read what the next real order will read or write: the head of each table, its order row, its journal slots."""
+    tables = w[wi.WI_CORE]  # address, rows, columns (0 = one-dimensional) of each
+    seen = 0
+    for k in range(TABLES):
+        rows, columns = load_relaxed(tables + k * 24 + 8), max(load_relaxed(tables + k * 24 + 16), 1)
+        seen += touch_lines(load_relaxed(tables + k * 24), min(rows * columns * 8, TOUCHED_BYTES))
+    order = c.orders[c.scalars[et.K_NEXT_COUNTER] % et.ORDERS]
+    for column in range(0, len(et.ORDER), LINE // 8):
+        seen += order[column]
+    ring = w[wi.WI_EXEC] + lay.JOURNAL_RING_OFFSET
+    following = load_relaxed(w[wi.WI_EXEC] + lay.EXEC_JOURNAL_CURSOR_OFFSET) + 1
+    for k in range(JOURNALED):
+        seen += touch_lines(ring + ((following + k) & (lay.JOURNAL_SLOTS - 1)) * SLOT_BYTES, SLOT_BYTES)
+    return seen
 
 
 @kernel

@@ -76,3 +76,14 @@ def test_understudy_shares_no_memory_with_the_real_one(config: dict[str, Any]) -
     assert not page.any()
     assert not stats.any()
     assert not real.core.orders.any()
+
+
+def test_touching_reads_the_real_tables_and_changes_none_of_them(config: dict[str, Any]) -> None:
+    memory = make_understudy(config)
+    w = memory.table[0]
+    before = [table.copy() for table in memory.core[:] if hasattr(table, "copy")]
+    nothing = rehearsal.touch(w, memory.core)
+    memory.core.account[0] += 1
+    assert rehearsal.touch(w, memory.core) == nothing + 1, "the reads were left out"
+    memory.core.account[0] -= 1
+    assert all((old == new).all() for old, new in zip(before, memory.core, strict=True))

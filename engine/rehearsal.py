@@ -15,9 +15,11 @@ from engine import tables as et
 from engine import wiring as wi
 from fabric import layout as lay
 from fabric.atomics import load_relaxed, row
+from fabric.duty import touch_lines
 from fabric.jit import kernel
 from fabric.rings import SLOT_BYTES
 from risk import tables as rt
+from venue import tables as vt
 
 NS_PER_MS = 1_000_000
 TABLES = len(et.CoreTables._fields)
@@ -25,29 +27,21 @@ JOURNALED = 4  # records that one tick and its order leave
 
 
 TOUCHED_BYTES = 1024  # of each table: the first instrument's and the first strategies' rows
-LINE = 64
-
-
-@kernel
-def touch_lines(address, count):
-    """Read one word of each cache line; the sum, so that the reads are not left out."""
-    seen = 0
-    for at in range(0, count, LINE):
-        seen += load_relaxed(address + at)
-    return seen
 
 
 @kernel
 def touch(w, c):
-    """Read what the next real order will read or write: the head of each table, its order row, its journal slots."""
-    tables = w[wi.WI_CORE]  # address, rows, columns (0 = one-dimensional) of each
+    """Read what the next real order will read or write: the head of each table, its order row, what it is encoded with, journal slots."""
+    tables = w[wi.WI_CORE]  # rows of address, rows, columns (0 = one-dimensional)
     seen = 0
     for k in range(TABLES):
         rows, columns = load_relaxed(tables + k * 24 + 8), max(load_relaxed(tables + k * 24 + 16), 1)
         seen += touch_lines(load_relaxed(tables + k * 24), min(rows * columns * 8, TOUCHED_BYTES))
     order = c.orders[c.scalars[et.K_NEXT_COUNTER] % et.ORDERS]
-    for column in range(0, len(et.ORDER), LINE // 8):
+    for column in range(0, len(et.ORDER), 8):
         seen += order[column]
+    seen += touch_lines(w[wi.WI_SEND], TOUCHED_BYTES) + touch_lines(w[wi.WI_SESSION], len(vt.SESSION) * 8)
+    seen += touch_lines(w[wi.WI_SYMBOLS], vt.SYMBOL_BYTES) + touch_lines(w[wi.WI_GRIDS], len(vt.GRID) * 8)
     ring = w[wi.WI_EXEC] + lay.JOURNAL_RING_OFFSET
     following = load_relaxed(w[wi.WI_EXEC] + lay.EXEC_JOURNAL_CURSOR_OFFSET) + 1
     for k in range(JOURNALED):

@@ -31,8 +31,8 @@ NUMBERS = words(
     _here,
     "WN",
     "remap_seen market_next signal_next send_end send_capacity inbox_done outbox_count last_order_poll_ns last_timer_ns "
-    "last_page_ns passes trigger_recv_ns trigger_message lease_ok gap_ns orders_sent placed "
-    "rehearsed_ns touched lapsed_ns recv_window_ms lease_ttl_ns lease_seen instruments journal_ok session_up armed unsent_max unsent",
+    "last_page_ns passes trigger_recv_ns trigger_message lease_ok gap_ns orders_sent placed rehearsed_ns touched "
+    "lapsed_ns recv_window_ms lease_ttl_ns lease_seen instruments journal_ok session_up armed unsent_max unsent",
 )
 ROWS = 36  # words of each row
 INBOX = 256  # rows of EVENT that the control thread hands in (reconciliation): count word, then rows

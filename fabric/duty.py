@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numba import types
 
 from fabric import layout
-from fabric.atomics import cpu_pause, store_relaxed
+from fabric.atomics import cpu_pause, load_relaxed, store_relaxed
 from fabric.jit import kernel
 from fabric.meters import status_set
 
@@ -28,6 +28,7 @@ DU_STALL_MAX_NS = 8
 WORDS = 16
 STALL_NS = 100_000
 SPINS, YIELDS = 64, 64  # idle passes of a backing-off loop before it yields, and then before it sleeps
+LINE = 64
 SLEEP_NS, SLEEP_MAX_NS = 50_000, 1_000_000
 
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
@@ -59,6 +60,15 @@ def sleep(scratch, nanoseconds):
     store_relaxed(scratch, 0)
     store_relaxed(scratch + 8, nanoseconds)
     _nanosleep(scratch, 0)
+
+
+@kernel
+def touch_lines(address, count):
+    """Read a word of each cache line of ``count`` bytes, to have them near; the sum, so that the reads are not left out."""
+    seen = 0
+    for at in range(0, count, LINE):
+        seen += load_relaxed(address + at)
+    return seen
 
 
 @kernel

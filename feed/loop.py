@@ -17,6 +17,7 @@ from fabric.meters import counter_add, counter_set, heartbeat, record, status_se
 from fabric.rings import market_publish, seqlock_write
 from feed import book, join
 from feed import tables as ft
+from feed.warmth import touch
 from venue import frames, purpleflea, session, sockets
 from venue import tables as vt
 
@@ -369,6 +370,7 @@ def feed_loop(t_address, passes_max):
         elif now_ns - t[ft.FD_REHEARSED_NS] > ft.REHEARSE_NS and t[ft.FD_UNDERSTUDY]:
             t[ft.FD_REHEARSED_NS] = now_ns
             rehearse(row(t[ft.FD_UNDERSTUDY], len(ft.FEED)), now_ns)
+            t[ft.FD_TOUCHED] = touch(t)
             counter_add(stats, lay.FC_REHEARSALS, 1)
         heartbeat(stats, now_ns)
         status_set(stats, lay.P_PASSES, done)

@@ -21,7 +21,7 @@ FEED = words(
     "FD",
     "market stats session stop scratch frame decoded levels symbols grids instruments send send_end send_capacity resync "
     "resync_lengths books passes duty record state_row samples samples_count source_last told_ns slots mask hash_every "
-    "last_resync_ns understudy rehearsed_ns sample_bytes wall_offset_ns offset_at_ns more ticks",
+    "last_resync_ns understudy rehearsed_ns sample_bytes wall_offset_ns offset_at_ns more ticks touched",
 )  # numbers, not addresses: times, counts, instruments, send_end, send_capacity, passes, source_last, hash_every, sample_bytes
 SAMPLES = 64  # ring of top-of-book samples for the hash: index, then LEVELS x 4 words
 SAMPLE_WORDS = 96

@@ -31,7 +31,7 @@ TOUCHED_BYTES = 1024  # of each table: the first instrument's and the first stra
 
 @kernel
 def touch(w, c):
-    """Read what the next real order will read or write: the head of each table, its order row, what it is encoded with, journal slots."""
+    """Read what the next real order will need: the head of each table, its order row, what encodes it, journal slots."""
     tables = w[wi.WI_CORE]  # rows of address, rows, columns (0 = one-dimensional)
     seen = 0
     for k in range(TABLES):

@@ -177,6 +177,7 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
             if name.startswith("reason.") and count and name != "reason.none"
         },
         "fills": {"count": execution.get("fills", 0), "duplicate": execution.get("fills_duplicate", 0)},
+        "breakers": _of(execution, "pauses", "halts"),
         "account": holdings,
         "lease": _of(watchdog, "epoch", "renewals", "withheld", "lapses", "kills")
         | {"kill_test": _name(KILL_TESTS, watchdog.get("kill_test_result", 0))},

@@ -62,9 +62,15 @@ def status_line(seconds: float, armed: bool, figures: dict[str, Any]) -> str:
         f"market {market['events']:,} lost {market['lost']} gaps {market['gaps']} | "
         f"orders {orders['sent']:,} acked {orders['acked']:,} rejected {orders['rejected']} | "
         f"fills {figures['fills']['count']:,} P&L {account['pnl']} | "
+        f"{paused(figures['breakers'])}"
         f"signals {source['source']} {source['published']} used {source['used']} | "
         f"tick to order p50 {micros(stage.get('p50'))} p99 {micros(stage.get('p99'))}"
     )
+
+
+def paused(breakers: dict[str, int]) -> str:
+    """Nothing while no breaker has paused an owner."""
+    return f"{breakers['pauses']} pauses | " if breakers["pauses"] else ""
 
 
 def micros(value_ns: int | None) -> str:
@@ -91,6 +97,7 @@ def table(final_figures: dict[str, Any]) -> Table:
         ("at exit", "{open_at_exit} open, {cancelled_at_exit} cancelled there".format(**orders)),
         ("fills", f"{final_figures['fills']['count']:,}"),
         ("rejects", ", ".join(f"{name} {n:,}" for name, n in sorted(final_figures["rejects"].items())) or "none"),
+        ("breakers", "{pauses} pauses, {halts} halts".format(**final_figures["breakers"])),
         ("position", ", ".join(f"{symbol} {size}" for symbol, size in account["position"].items()) or "none"),
         ("P&L", "{pnl} (NAV {nav}), state {risk_state}".format(**account)),
         ("kill test", "{result}, key {key_id}, {refusal}, {ms} ms".format(**test)),

@@ -47,7 +47,7 @@ from strategy.api import (
 )
 
 PARAMETERS = {
-    "half_spread_bps_x100": 500,  # fees of 2 and an adverse move of 1 basis point are to be earned back
+    "half_spread_bps_x100": 700,  # fees of 2 and an adverse move of some basis points are to be earned back
     "min_half_spread_bps_x100": 50,
     "max_skew_bps_x100": 500,  # bound of the slow path's skew, either way
     "inventory_skew_bps_x100": 200,  # shift of both quotes when the inventory is at its cap

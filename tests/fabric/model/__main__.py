@@ -21,9 +21,8 @@ def check() -> int:
         for memory in MODELS:
             result = explore(scenario, memory)
             results.append(result)
-            if result.violation:
-                failed += 1
-                print(explore(scenario, memory, shortest=True), flush=True)
+            failed += bool(result.violation)
+            print(explore(scenario, memory, shortest=True) if result.violation else result, flush=True)
     print(table(results), flush=True)
     for mutant in MUTANTS:
         caught = {memory.name for memory in MODELS if explore(mutant.scenario(), memory).violation}

@@ -89,7 +89,13 @@ NOT_YET, DONE = "load_acquire(cursor) < sequence", "store_release(consumed, sequ
 OTHER = "fresh = load_relaxed(consumed); cached[0] = fresh"
 
 LOSSLESS = (
-    _lossless("count before the payload", ALL, "lossless_publish", "store_relaxed(slot, sequence)", f"{COUNT}"),
+    _lossless(
+        "count before the payload",
+        ALL,
+        "lossless_publish",
+        "store_relaxed(slot, sequence)",
+        f"store_relaxed(slot, sequence); {COUNT}",
+    ),
     _lossless("count relaxed", WEAK, "lossless_publish", COUNT, "store_relaxed(cursor, sequence)"),
     _lossless("one slot too many", ALL, "lossless_publish", ROOM, f"1 + ({ROOM})"),
     _lossless("never full", ALL, "lossless_publish", FRESH, "cached[0] = sequence"),

@@ -1,8 +1,8 @@
 """The rings and the sequence lock as scenarios: which kernels run, on how many slots, and what must never be seen.
 
 A slot has two payload words here (``SLOT_WORDS`` = 3), a ring 2 to 8 slots; the kernels' text is otherwise the original.
-The words that a caller of the kernels adds are written out in the threads below, as engine/inbound.py and
-engine/journal.py do it: go to the cursor after a lap and count what was lost, report a record as done after its copy.
+What the kernels' callers add is written out in the threads below, as feed/loop.py, engine/inbound.py and engine/journal.py
+do it: go to the cursor after a lap, count what was lost, read the state again; report a record as done after its copy.
 """
 
 from __future__ import annotations

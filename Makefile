@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test chaos-fabric check bench top stats kill clean
+.PHONY: help run run-colo venue test chaos-fabric check model bench top stats kill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -36,6 +36,9 @@ check: $(STAMP) ## ruff (lint and format) and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy $(wildcard fabric venue strategy risk watchdog feed engine sim ops bench)
+
+model: $(STAMP) ## every interleaving of the rings' source under three memory models, long form; the states explored
+	@PYTHONPATH=tests/fabric $(VENV)/bin/python -m model
 
 bench: $(STAMP) ## latency table: floor, Pulex and the asyncio baseline in one run
 	@$(VENV)/bin/python -m bench

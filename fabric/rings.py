@@ -43,7 +43,7 @@ def market_read(ring, slots, sequence, out):
     for word in range(1, SLOT_WORDS):
         out[word] = load_relaxed(slot + word * 8)
     fence_acquire()  # pairs with fence_release in market_publish: if payload was newer, the mark is seen changed
-    if load_relaxed(slot) != mark:
+    if load_acquire(slot) != mark:  # acquire: the cursor that a lapped reader loads next is never older than this lap
         return layout.RING_LAPPED
     out[0] = sequence
     return layout.RING_OK

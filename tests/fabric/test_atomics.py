@@ -37,7 +37,7 @@ def memory_order(text: str) -> list[str]:
         (
             rings.market_read,
             (WORD, WORD, WORD, WORDS),
-            ["load acquire", "load monotonic", "fence acquire", "load monotonic"],
+            ["load acquire", "load monotonic", "fence acquire", "load acquire"],
         ),
         (
             rings.lossless_publish,

@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test chaos-fabric check bench top stats kill clean
+.PHONY: help run run-colo venue test chaos-fabric check bench bench-fabric top stats kill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -39,6 +39,11 @@ check: $(STAMP) ## ruff (lint and format) and mypy
 
 bench: $(STAMP) ## latency table: floor, Pulex and the asyncio baseline in one run
 	@$(VENV)/bin/python -m bench
+
+bench-fabric: $(STAMP) ## cost of shared memory: hops, throughput against C, meters, an idle pass, 50 readers
+	@$(VENV)/bin/python -c 'import faster_fifo, iceoryx2' 2>/dev/null || $(PIP) install -q -c constraints.txt faster-fifo iceoryx2 \
+	  || echo "bench-fabric: cannot install faster-fifo and iceoryx2; what is missing is left out"
+	@$(VENV)/bin/python -m bench.fabric
 
 top: $(STAMP) ## dashboard of a running system (read-only)
 	@$(PULEX) top

@@ -22,8 +22,13 @@ from ops.placement import Placement
 
 RESULTS = pathlib.Path(__file__).parent.parent / "results"
 SCHEMA = 1
-FULL = {"trips": 100_000, "rounds": 5, "records": 4_000_000, "calls": 5_000_000, "turns": 2_000_000, "pairs": 12, "messages": 4000}
-SHORT = {"trips": 2_000, "rounds": 1, "records": 50_000, "calls": 20_000, "turns": 20_000, "pairs": 2, "messages": 100}
+FULL = {
+    "trips": 100_000, "rounds": 9, "records": 2_000_000, "courses": 15, "calls": 5_000_000, "turns": 6_000_000, "pairs": 12,
+    "messages": 4000,
+}  # fmt: skip
+SHORT = {
+    "trips": 2_000, "rounds": 1, "records": 50_000, "courses": 1, "calls": 20_000, "turns": 20_000, "pairs": 2, "messages": 100,
+}  # fmt: skip
 STOLEN_PPM_MAX = 20_000
 
 
@@ -62,7 +67,7 @@ def run(where: Placement, cpus: tuple[int, int], sizes: dict[str, int]) -> dict[
     calls, rounds = sizes["calls"], sizes["rounds"]
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "hop": lambda: hop.measure(cpus, sizes["trips"], rounds),
-        "throughput": lambda: throughput.measure(cpus, sizes["records"], rounds),
+        "throughput": lambda: throughput.measure(cpus, sizes["records"], sizes["courses"]),
         "meters": lambda: on_cpu(cpus[0], lambda: meters.measure(calls, rounds)),
         "idle pass": lambda: on_cpu(cpus[0], lambda: idle.measure(where, calls // 5, rounds)),
         "readers": lambda: on_cpu(cpus[0], lambda: readers.measure(cpus, sizes["turns"], sizes["pairs"])),

@@ -134,6 +134,9 @@ class Course:
         self.spans, self.near_gaps, self.far_gaps = shared(times), shared(times), shared(times)
         self.near_scratch, self.far_scratch = shared(64), shared(64)
 
+    def memory(self) -> list[Words]:
+        return [self.spans, self.near_gaps, self.far_gaps, self.far_scratch]
+
     def near(self, metered: int) -> int:
         raise NotImplementedError
 
@@ -142,7 +145,7 @@ class Course:
 
     def run(self, metered: int, cpus: tuple[int, int]) -> Words:
         """Round-trip times in ns (metered), or block times."""
-        made = both(lambda: self.near(metered), lambda: self.far(metered), cpus)
+        made = both(lambda: self.near(metered), lambda: self.far(metered), cpus, self.memory())
         if made != (self.times, self.times):
             raise Lost(f"{type(self).__name__}: {made} of {self.times} round trips were made")
         return self.spans[: self.times if metered else self.times // BLOCK].copy()
@@ -154,6 +157,9 @@ class Line(Course):
     def __init__(self, times: int) -> None:
         super().__init__(times)
         self.line = shared(64)
+
+    def memory(self) -> list[Words]:
+        return [*super().memory(), self.line]
 
     def run(self, metered: int, cpus: tuple[int, int]) -> Words:
         self.line[:] = 0
@@ -173,6 +179,9 @@ class Rings(Course):
     def __init__(self, times: int) -> None:
         super().__init__(times)
         self.rings = [shared((1 + SLOTS) * SLOT_WORDS) for _ in range(2)]
+
+    def memory(self) -> list[Words]:
+        return super().memory() + self.rings
 
     def _addresses(self, which: int) -> tuple[int, int]:
         cursor = self.rings[which].ctypes.data

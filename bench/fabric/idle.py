@@ -13,6 +13,7 @@ call. Both are measured apart; ``idle_loop_pass_ns`` is a pass of the whole ``ex
 
 from __future__ import annotations
 
+import pathlib
 import socket
 from typing import Any
 
@@ -22,7 +23,7 @@ from bench.fabric.meters import Idle
 from engine import tables as et
 from engine import wiring as wi
 from engine.core_type import core_at
-from engine.loop import exec_loop, exec_pass
+from engine.loop import exec_pass
 from engine.memory import ExecutionMemory
 from fabric import layout
 from fabric.atomics import row
@@ -134,8 +135,6 @@ def empty_recv(times: int) -> float:
 
 def house(placement: Placement) -> IdleHouse:
     """The default configuration with this placement."""
-    import pathlib
-
     nowhere = pathlib.Path("nowhere")
     where = instance.Paths(nowhere, nowhere, nowhere)
     return IdleHouse(instance.compose(configuration.Config(name="bench"), where, placement))
@@ -144,7 +143,6 @@ def house(placement: Placement) -> IdleHouse:
 def measure(placement: Placement, times: int, rounds: int) -> dict[str, Any]:
     """ns per pass, medians of interleaved rounds; raises Idle. The caller is on the cpu to be measured."""
     idle = house(placement)
-    assert exec_loop is not None
     loops = {"idle_pass_ns": idle.passes, "idle_loop_pass_ns": idle.whole, "empty_recv_ns": empty_recv}
     for loop in loops.values():
         loop(1000)

@@ -14,7 +14,7 @@ RUN_FLAGS = $(if $(filter-out 0,$(HEADLESS)),--headless) $(if $(DURATION),--dura
 
 help: ## this list
 	@echo "make TARGET [HEADLESS=1] [DURATION=seconds] [DATA=recording.gz] [SPEED=x] [JSON=file]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## trade against the paper exchange; a dashboard on a terminal, a status line every few seconds elsewhere
 	@$(PULEX) run $(RUN_FLAGS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 RATES = {
     "spsc_msgs_per_s": "compiled Python",
     "spsc_c_msgs_per_s": "C",

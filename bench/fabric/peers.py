@@ -135,12 +135,15 @@ def hop(name: str, times: int, cpus: tuple[int, int]) -> dict[str, Any]:
 
 
 def measure(cpus: tuple[int, int], times: int) -> dict[str, Any]:
-    """Every peer that is installed; the others are None."""
+    """Every peer that is installed and works; the others are None, which is said."""
     found: dict[str, Any] = {}
     for name in PEERS:
         try:
             found[name] = hop(name, times, cpus)
         except ImportError as error:
             print(f"bench: {name[:-7].upper()} IS ABSENT, not compared ({error}); make bench-fabric installs it", flush=True)
+            found[name] = None
+        except Exception as error:  # whatever a foreign library raises must not lose our own figures
+            print(f"bench: {name[:-7].upper()} FAILED, not compared: {error!r}"[:300], flush=True)
             found[name] = None
     return found

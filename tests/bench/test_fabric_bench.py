@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,15 @@ def test_a_peer_that_is_not_installed_is_said_and_left_out(
     monkeypatch.setitem(sys.modules, "faster_fifo", None)
     assert peers.measure(CPUS, 10) == {"faster_fifo_hop_ns": None}
     assert "FASTER_FIFO IS ABSENT" in capsys.readouterr().out
+
+
+def test_a_peer_that_fails_loses_no_other_figure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(times: int) -> Any:
+        raise OSError("no room")
+
+    monkeypatch.setattr(peers, "PEERS", {"pipe_hop_ns": broken})
+    assert peers.measure(CPUS, 10) == {"pipe_hop_ns": None}
+    assert "PIPE FAILED, not compared: OSError('no room')" in capsys.readouterr().out
 
 
 def test_the_percentile_lies_between_whole_ns() -> None:

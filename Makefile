@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test chaos-fabric check model bench top stats kill clean
+.PHONY: help run run-colo venue test chaos-fabric check model bench bench-fabric top stats kill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -14,7 +14,7 @@ RUN_FLAGS = $(if $(filter-out 0,$(HEADLESS)),--headless) $(if $(DURATION),--dura
 
 help: ## this list
 	@echo "make TARGET [HEADLESS=1] [DURATION=seconds] [DATA=recording.gz] [SPEED=x] [JSON=file]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## trade against the paper exchange; a dashboard on a terminal, a status line every few seconds elsewhere
 	@$(PULEX) run $(RUN_FLAGS)
@@ -42,6 +42,11 @@ model: $(STAMP) ## every interleaving of the rings' source under three memory mo
 
 bench: $(STAMP) ## latency table: floor, Pulex and the asyncio baseline in one run
 	@$(VENV)/bin/python -m bench
+
+bench-fabric: $(STAMP) ## cost of shared memory: hops, throughput against C, meters, an idle pass, 50 readers
+	@$(VENV)/bin/python -c 'import faster_fifo, iceoryx2' 2>/dev/null || $(PIP) install -q -c constraints.txt faster-fifo iceoryx2 \
+	  || echo "bench-fabric: cannot install faster-fifo and iceoryx2; what is missing is left out"
+	@$(VENV)/bin/python -m bench.fabric
 
 top: $(STAMP) ## dashboard of a running system (read-only)
 	@$(PULEX) top

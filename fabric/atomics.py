@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, lower_builtin, type_callable
 from numba.np.arrayobj import make_array, populate_array
 
 _I64 = ir.IntType(64)
@@ -83,6 +83,25 @@ def cpu_pause(typingctx: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def prefetch(address: int) -> None:
+    """Ask for the cache line at an address before it is needed. A hint without meaning: in plain Python it does nothing."""
+
+
+@type_callable(prefetch)
+def _type_of_prefetch(context: Any) -> Any:
+    return lambda address: types.none
+
+
+@lower_builtin(prefetch, types.int64)
+def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, keep, data = (ir.Constant(word, number) for number in (0, 3, 1))
+    builder.call(function, [_pointer(builder, args[0], _I8), read, keep, data])
+    return context.get_dummy_value()
 
 
 def _view(context: Any, builder: Any, array_type: Any, address: Any, shape: list[Any], item: Any, size: int) -> Any:

@@ -138,6 +138,22 @@ def test_words_go_to_their_address() -> None:
     assert memory.tolist() == [-(2**63), -(2**63) + 1, 0]
 
 
+@jit.kernel
+def through_prefetch(base: int) -> int:
+    atomics.prefetch(base)
+    atomics.prefetch(base * 0)
+    return int(atomics.load_relaxed(base))
+
+
+def test_a_prefetch_is_a_hint_that_changes_nothing_and_never_faults() -> None:
+    memory = np.array([7, 8], np.int64)
+    assert through_prefetch(memory.ctypes.data) == 7
+    assert memory.tolist() == [7, 8]
+    assert re.search(r"call [^\n]*@llvm.prefetch", optimised(through_prefetch, types.int64))
+    plain: Any = atomics.prefetch
+    assert plain(0) is None  # the source of a ring is also run as plain Python
+
+
 def test_views_are_row_major_over_raw_memory() -> None:
     memory = np.zeros(12, np.int64)
     assert through_every_view(memory.ctypes.data) == 403

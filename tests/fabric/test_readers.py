@@ -144,16 +144,18 @@ def test_a_reader_beside_a_running_writer_tears_nothing_and_counts_every_loss(po
     base, records = words.ctypes.data, 300_000
     reader, rows = np.zeros(readers.READER_WORDS, np.int64), np.zeros((8, WORDS), np.int64)
     readers.market_join(base, reader)
-    kernels.write(base, kernels.MARKET, 0, np.zeros(WORDS, np.int64), np.zeros(1, np.int64))
+    record, cached, result = np.zeros(WORDS, np.int64), np.zeros(1, np.int64), np.zeros(4, np.int64)
+    kernels.write(base, kernels.MARKET, SLOTS, 0, record, cached, result)
     seen = 0
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(kernels.write, base, kernels.MARKET, records, np.zeros(WORDS, np.int64), np.zeros(1, np.int64))
+        writing = pool.submit(kernels.write, base, kernels.MARKET, SLOTS, records, record, cached, result)
         while reader[NEXT] <= records:
-            count = readers.market_take(base, base + 128, kernels.SLOTS, policy, reader, rows)
-            for record in rows[: max(count, 0)]:
-                assert not kernels.is_torn(record, record[0])
+            count = readers.market_take(base, base + 128, SLOTS, policy, reader, rows)
+            for one in rows[: max(count, 0)]:
+                assert not kernels.is_torn(one, one[0])
                 seen += 1
-    assert writing.result() == records
+    writing.result()
+    assert result[kernels.PUBLISHED] == records
     assert seen + reader[LOST] == records
     assert reader[LOST] > 0, "nothing was lost: nothing was proved"
 
@@ -172,12 +174,12 @@ def test_the_top_of_a_row_is_read_in_one_cache_line() -> None:
 def test_a_top_read_beside_a_running_writer_is_never_mixed() -> None:
     words = np.zeros(kernels.FILE_BYTES // 8, np.int64)
     base, states = words.ctypes.data, 3_000_000
-    record, cached = np.zeros(WORDS, np.int64), np.zeros(1, np.int64)
-    kernels.write(base, kernels.PAGE, 1, record, cached)
+    record, cached, result = np.zeros(WORDS, np.int64), np.zeros(1, np.int64), np.zeros(4, np.int64)
+    kernels.write(base, kernels.PAGE, SLOTS, 1, record, cached, result)
     found: set[int] = set()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for _ in range(50):
-            writing = pool.submit(kernels.write, base, kernels.PAGE, states, record, cached)
+            writing = pool.submit(kernels.write, base, kernels.PAGE, SLOTS, states, record, cached, result)
             while not writing.done():
                 complete, *top = readers.state_top(base + 128)
                 if complete:

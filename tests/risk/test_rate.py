@@ -21,6 +21,14 @@ def test_window_is_exact_at_its_edge(limit):
     assert rate.would_exceed(w.rate, w.limits, NOW + SECOND) == 0
 
 
+def test_slots_that_were_never_taken_count_as_nothing_also_in_the_first_second_of_the_clock():
+    w = World(order_rate_per_s=2)
+    rate.take(w.rate, 1)
+    assert rate.would_exceed(w.rate, w.limits, 2) == 0
+    rate.take(w.rate, 2)
+    assert rate.would_exceed(w.rate, w.limits, 3) == 1
+
+
 def test_asking_takes_no_slot():
     w = World(order_rate_per_s=1)
     before = w.rate.copy()
@@ -68,6 +76,15 @@ def test_messages_never_exceed_their_limit_and_old_ones_free_it(gaps, limit):
         if not full:
             rate.take_message(w.rate, now)
             sent.append(now)
+
+
+@pytest.mark.parametrize("offset_ns", [0, -1])  # the first and the last nanosecond of a bucket
+def test_a_message_counts_for_a_whole_second_and_never_for_more_than_a_quarter_longer(offset_ns):
+    w = World(message_rate_per_s=1)
+    sent_ns = 4_000 * rate.BUCKET_NS + offset_ns
+    rate.take_message(w.rate, sent_ns)
+    assert rate.messages_exceed(w.rate, w.limits, sent_ns + SECOND - 1) == 1
+    assert rate.messages_exceed(w.rate, w.limits, sent_ns + 1_250_000_000) == 0
 
 
 def test_cancels_use_message_room_but_no_order_slot():

@@ -16,7 +16,7 @@ from engine.tables import Core
 from fabric import layout
 from risk import tables as risk
 from tests.engine.corekit import MS, config
-from tests.engine.journalkit import Journaled, at, begin, durable, live_one, reconcile, save_checkpoint, write
+from tests.engine.journalkit import Journaled, at, begin, durable, live_one, reconcile, write
 
 BID, ASK = 1_000_000, 1_000_010
 STRATEGY = risk.OWNER_FIRST_STRATEGY
@@ -165,52 +165,6 @@ def test_holding_time_counts_on_over_another_boot_but_never_backwards(home: dict
         found = checkpoint.Checkpoint({"life": 1}, 0, 6_000, 10**18, 1, (0,), {}, {})
         restart.rebase(core, found, 6_000, Clock(50_000, 10**18 + hours * HOUR_NS, boot_id=2))
         assert core.signals[0, tables.SG_ENTERED_NS] == 49_000 - expected
-
-
-def test_one_shots_enter_no_more_and_are_known_again(home: dict[str, Any]) -> None:
-    life = begin(home, at())
-    run = live_one(life)
-    reconcile(run)
-    run.tick(BID, ASK)
-    run.oneshot(lots=10, limit_ticks=ASK, id=501)
-    (_, row, _), *_ = run.commands()
-    run.tick(BID, ASK)
-    run.fill(row, 10, price=ASK)
-    run.oneshot(limit_ticks=BID - 5000, stop_ticks=900_000, id=502)
-    write(run, home, life)
-    again = live_one(begin(home, at(run, 5 * MS)))
-    again.now = run.now + 5 * MS
-    reconcile(again, 10, int(again.c.account[risk.AC_CASH_E8]))
-    again.tick(BID - 9000, ASK - 9000)
-    assert [kind for kind in again.kinds() if kind == "place"] == []  # the one that waited is over
-    assert {again.oneshot(id=501), again.oneshot(id=502)} == {layout.REASON_DUPLICATE_ID}
-    again.tick(980_000, 980_010)
-    assert again.kinds() == ["place"]  # the one that holds is left by its stop
-    assert again.c.orders[(again.c.scalars[tables.K_NEXT_COUNTER] - 1) % tables.ORDERS, tables.OR_IS_EXIT] == 1
-
-
-@pytest.mark.parametrize("checkpoint_at", [None, 300])
-def test_one_shot_ended_long_ago_fires_no_more_after_a_restart_by_checkpoint_or_by_journal(
-    home: dict[str, Any], checkpoint_at: int | None
-) -> None:
-    life = begin(home, at())
-    run = live_one(life)
-    reconcile(run)
-    run.tick(BID, ASK)
-    ids = range(501, 501 + 300)
-    for number in ids:  # each ends before the next one comes and leaves its row to it
-        assert run.oneshot(id=number, limit_ticks=BID - 5000, stop_ticks=900_000, expires_ns=run.now + 1) == 0
-        run.timer(2)
-    run.commands()
-    write(run, home, life)
-    if checkpoint_at is not None:
-        save_checkpoint(run, home, life, checkpoint_at)
-    again = live_one(begin(home, at(run, 5 * MS)))
-    again.now = run.now + 5 * MS
-    assert {again.oneshot(id=number) for number in ids} == {layout.REASON_DUPLICATE_ID}
-    third = live_one(begin(home, at(again, 5 * MS)))  # and of a life that wrote nothing but its first checkpoint
-    third.now = again.now + 5 * MS
-    assert {third.oneshot(id=number) for number in ids} == {layout.REASON_DUPLICATE_ID}
 
 
 def halted(traded: Any) -> tuple[dict[str, Any], Journaled]:

@@ -87,6 +87,21 @@ def test_a_message_counts_for_a_whole_second_and_never_for_more_than_a_quarter_l
     assert rate.messages_exceed(w.rate, w.limits, sent_ns + 1_250_000_000) == 0
 
 
+def test_a_message_in_the_bucket_after_another_ones_counts_for_a_whole_second_too():
+    w, bucket = World(message_rate_per_s=1), 4_000 * rate.BUCKET_NS
+    rate.take_message(w.rate, bucket)
+    second_ns = bucket + 2 * rate.BUCKET_NS - 1
+    rate.take_message(w.rate, second_ns)
+    assert rate.messages_exceed(w.rate, w.limits, second_ns + SECOND - 1) == 1
+
+
+def test_clock_that_steps_back_frees_no_message():
+    w = World(message_rate_per_s=2)
+    for now in (NOW, NOW - 5 * SECOND):
+        rate.take_message(w.rate, now)
+    assert rate.messages_exceed(w.rate, w.limits, NOW - 3 * SECOND) == 1
+
+
 def test_cancels_use_message_room_but_no_order_slot():
     w = World(order_rate_per_s=5, message_rate_per_s=3)
     for _ in range(3):

@@ -1,5 +1,7 @@
 """No second, wherever it begins, holds more orders or messages than its limit."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +87,23 @@ def test_a_message_counts_for_a_whole_second_and_never_for_more_than_a_quarter_l
     rate.take_message(w.rate, sent_ns)
     assert rate.messages_exceed(w.rate, w.limits, sent_ns + SECOND - 1) == 1
     assert rate.messages_exceed(w.rate, w.limits, sent_ns + 1_250_000_000) == 0
+
+
+@pytest.mark.parametrize("early_ns", [0, 1])
+def test_three_messages_at_any_distance_count_for_a_second_and_for_a_quarter_more_at_most(early_ns):
+    w = World()
+    for gaps in itertools.product(range(11), repeat=3):  # half buckets
+        w.rate[:] = 0
+        times = [4_000 * rate.BUCKET_NS - early_ns]
+        times += [times[0] + gaps[0] * rate.BUCKET_NS // 2, times[0] + (gaps[0] + gaps[1]) * rate.BUCKET_NS // 2]
+        for now in times:
+            rate.take_message(w.rate, now)
+        now = times[-1] + gaps[2] * rate.BUCKET_NS // 2
+        counted = 0
+        for w.limits[tables.LM_MESSAGE_RATE_PER_S] in range(1, 7):
+            counted += rate.messages_exceed(w.rate, w.limits, now)
+        ages = [now - sent for sent in times]
+        assert sum(age < SECOND for age in ages) <= counted <= sum(age < SECOND + rate.BUCKET_NS for age in ages)
 
 
 def test_a_message_in_the_bucket_after_another_ones_counts_for_a_whole_second_too():

@@ -121,6 +121,12 @@ def test_clock_that_steps_back_frees_no_message():
     assert rate.messages_exceed(w.rate, w.limits, NOW - 3 * SECOND) == 1
 
 
+def test_clock_that_steps_back_counts_nothing_that_was_not_sent():
+    w = World(message_rate_per_s=2)
+    rate.take(w.rate, NOW)
+    assert rate.messages_exceed(w.rate, w.limits, NOW - rate.BUCKET_NS) == 0
+
+
 def test_cancels_use_message_room_but_no_order_slot():
     w = World(order_rate_per_s=5, message_rate_per_s=3)
     for _ in range(3):

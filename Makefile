@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test chaos-fabric check model bench bench-fabric top stats kill clean
+.PHONY: help run run-colo venue test chaos-fabric mutants check model bench bench-fabric top stats kill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -27,6 +27,10 @@ venue: $(STAMP) ## the paper exchange alone
 
 test: check ## style, types and all tests
 	@$(VENV)/bin/python -m pytest
+
+mutants: $(STAMP) ## each small change of the risk kernels must be noticed by their tests: FILES="risk/gate.py" JOBS= ONLY=survivors
+	@$(VENV)/bin/python -m tests.mutants $(or $(FILES),risk/rate.py risk/gate.py risk/breakers.py risk/checks.py) \
+	  --jobs $(or $(JOBS),2) $(if $(ONLY),--survivors)
 
 chaos-fabric: $(STAMP) ## 5,000 kills and stops of a writer and a reader of shared memory: SEED= COUNT= JSON=
 	@PYTHONPATH=tests/fabric $(VENV)/bin/python -m crash --count $(or $(COUNT),5000) \

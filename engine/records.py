@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """Takes the slow path's records in: validated once more, bounded, budgeted, or refused with a counted reason.
 
-Writes ``signals`` (one-shots, keyed by id) and ``parameters`` (newest wins per instrument and parameter). Prices in ticks,
-sizes in lots, notional in 1e-8 of the quote currency.
+Writes ``signals`` (one-shots), ``signal_ids`` (what was taken, so that it fires once) and ``parameters`` (newest wins per
+instrument and parameter). Prices in ticks, sizes in lots, notional in 1e-8 of the quote currency.
 """
 
 from __future__ import annotations
@@ -142,23 +142,43 @@ def budget_reason(c, notional_e8, now_ns):
 
 
 @kernel
+def was_taken(c, signal_id):
+    """Whether this one-shot is one of the last SIGNAL_IDS, or still has a row."""
+    for k in range(tables.SIGNAL_IDS):
+        if c.signal_ids[k] == signal_id:
+            return 1
+    for row in range(c.scalars[tables.K_SIGNAL_TOP]):  # may be waiting for longer than the ids go back
+        if c.signals[row, tables.SG_ID] == signal_id:
+            return 1
+    return 0
+
+
+@kernel
+def free_row(c):
+    """The lowest row that no active one-shot holds, or -1: few rows in use are few to look at for each market event."""
+    for row in range(tables.SIGNAL_ROWS):
+        if not is_active(c.signals[row, tables.SG_STATE]):
+            return row
+    return -1
+
+
+@kernel
 def ingest_oneshot(c, slot, now_ns):
-    """Validate again and give it a row; an id is taken once as long as its row is remembered."""
+    """Validate again, remember its id, and give it a row."""
     reason = oneshot_reason(c, slot, now_ns)
     if reason != layout.REASON_NONE:
         return reason
-    free = -1
-    for row in range(tables.SIGNAL_ROWS):
-        if c.signals[row, tables.SG_ID] == slot[layout.S_ID]:
-            return layout.REASON_DUPLICATE_ID
-        if free < 0 and not is_active(c.signals[row, tables.SG_STATE]):
-            free = row
+    if was_taken(c, slot[layout.S_ID]):
+        return layout.REASON_DUPLICATE_ID
+    free = free_row(c)
     if free < 0:
         return layout.REASON_ORDER_TABLE_FULL
     mult = c.instruments[slot[layout.S_INSTRUMENT], risk.IN_MULT]
     reason = budget_reason(c, slot[layout.S_LOTS] * slot[layout.S_LIMIT_TICKS] * mult, now_ns)
     if reason != layout.REASON_NONE:
         return reason
+    c.signal_ids[c.scalars[tables.K_SIGNAL_IDS] % tables.SIGNAL_IDS] = slot[layout.S_ID]
+    c.scalars[tables.K_SIGNAL_IDS] += 1
     s = c.signals[free]
     for column in range(len(tables.SIGNAL_ROW)):
         s[column] = 0

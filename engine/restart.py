@@ -37,6 +37,7 @@ SCALARS = (  # of the core's scalars, what outlives the process
     tables.K_SIGNAL_HOUR_NOTIONAL_E8,
     tables.K_SIGNAL_HOUR_COUNT,
     tables.K_SIGNAL_TOP,
+    tables.K_SIGNAL_IDS,
 )
 GRID = ("symbol", "base", "quote", "kind", "tick_size", "lot_size", "baseline")
 # Columns that are times: until when something holds, or since when it counts. None of them may end early.
@@ -172,7 +173,7 @@ def take_over(found: Checkpoint, fold: Fold, core: Core, card: dict[str, Any], n
         core.account[column] = 0
     if core.account[risk.AC_STATE] < layout.RISK_HALTED:
         core.account[risk.AC_STATE], core.account[risk.AC_REASON] = layout.RISK_DISARMED, 0
-    core.signals[:] = old.signals
+    core.signals[:], core.signal_ids[:] = old.signals, old.signal_ids
     for scalar in SCALARS:
         core.scalars[scalar] = old.scalars[scalar]
     if same:

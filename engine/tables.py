@@ -43,6 +43,7 @@ ORDER = words(
 )
 
 SIGNAL_ROWS = 256
+SIGNAL_IDS = 4096  # one-shots taken, the last ones by id: more than any profile takes in an hour
 SIGNAL_ROW = words(
     _here,
     "SG",
@@ -79,7 +80,7 @@ CORE_SCALARS = words(
     "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
     "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due reconcile_due "
-    "restored account_said",
+    "restored account_said signal_ids",
 )
 
 
@@ -110,6 +111,7 @@ class CoreTables(NamedTuple):
     journal_count: Array  # (1,)
     seen_trades: Array  # (TRADES_SEEN,) ring of applied venue trade ids, hashed
     outputs: Array  # (16,) small results
+    signal_ids: Array  # (SIGNAL_IDS,) ring of the ids of one-shots taken; scalar signal_ids counts them
 
 
 class Core(CoreTables):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine import checkpoint, journal_file, restart, tables
 from engine import core as cores
-from engine import journal_file, restart, tables
 from engine.checkpoint import Checkpoint, tables_of
+from engine.fold import Fold
 from engine.restart import Clock, Life
 from engine.tables import Core
 from fabric import layout
@@ -51,6 +52,7 @@ def durable(core: Core) -> dict[str, Any]:
         "orders": {int(orders[r, tables.OR_ID]): [int(orders[r, tables.ORDER.index(n)]) for n in OWED] for r in opened},
         "open": sorted(int(orders[r, tables.OR_ID]) for r in opened if is_open(int(orders[r, tables.OR_STATE]))),
         "signals": {int(signals[r, tables.SG_ID]): [int(signals[r, tables.SIGNAL_ROW.index(n)]) for n in FIRED] for r in ids},
+        "fired": [core.signal_ids.tolist(), int(core.scalars[tables.K_SIGNAL_IDS])],
         "trades": core.seen_trades.tolist(),
         "budget": [int(core.scalars[k]) for k in (tables.K_SIGNAL_HOUR_NS, tables.K_SIGNAL_HOUR_COUNT)],
         "unowned": int(core.scalars[tables.K_UNOWNED_MASK]),
@@ -176,6 +178,15 @@ def write(run: Journaled, values: dict[str, Any], life: Life) -> pathlib.Path:
     file = journal_file.path(values["state_dir"], life.card["life"])
     file.write_bytes(journal_file.seal(run.batch(), 1))
     return file
+
+
+def save_checkpoint(run: Journaled, values: dict[str, Any], life: Life, records: int) -> None:
+    """The checkpoint of the first ``records`` of this life, as the journal process writes it while it runs."""
+    image = checkpoint_of(run.start, life.card)
+    fold = Fold(restart.bare(values, image))
+    fold.apply(run.batch()[:records])
+    fields = {"position": fold.position, "last_ns": fold.last_ns, "trades": fold.trades}
+    checkpoint.save(values["state_dir"], checkpoint_of(tables_of(fold.core), life.card, **fields))
 
 
 def begin(values: dict[str, Any], now: Clock) -> Life:

@@ -167,28 +167,6 @@ def test_holding_time_counts_on_over_another_boot_but_never_backwards(home: dict
         assert core.signals[0, tables.SG_ENTERED_NS] == 49_000 - expected
 
 
-def test_one_shots_enter_no_more_and_are_known_again(home: dict[str, Any]) -> None:
-    life = begin(home, at())
-    run = live_one(life)
-    reconcile(run)
-    run.tick(BID, ASK)
-    run.oneshot(lots=10, limit_ticks=ASK, id=501)
-    (_, row, _), *_ = run.commands()
-    run.tick(BID, ASK)
-    run.fill(row, 10, price=ASK)
-    run.oneshot(limit_ticks=BID - 5000, stop_ticks=900_000, id=502)
-    write(run, home, life)
-    again = live_one(begin(home, at(run, 5 * MS)))
-    again.now = run.now + 5 * MS
-    reconcile(again, 10, int(again.c.account[risk.AC_CASH_E8]))
-    again.tick(BID - 9000, ASK - 9000)
-    assert [kind for kind in again.kinds() if kind == "place"] == []  # the one that waited is over
-    assert {again.oneshot(id=501), again.oneshot(id=502)} == {layout.REASON_DUPLICATE_ID}
-    again.tick(980_000, 980_010)
-    assert again.kinds() == ["place"]  # the one that holds is left by its stop
-    assert again.c.orders[(again.c.scalars[tables.K_NEXT_COUNTER] - 1) % tables.ORDERS, tables.OR_IS_EXIT] == 1
-
-
 def halted(traded: Any) -> tuple[dict[str, Any], Journaled]:
     values, run, life, _ = traded
     run.c.limits[risk.LM_DAY_LOSS_PPM] = 1

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from engine import router
 from fabric import layout
+from tests.risk.risk_house import interpreted
 
 
 def stated_type(urgency, bid, ask, filled, lots, fee):
@@ -83,3 +87,29 @@ def test_post_only_never_reaches_the_far_touch():
         sell = router.order_price(layout.TYPE_POST_ONLY, layout.SIDE_SELL, urgency, 1000, 1003, 1, 5, 0)
         assert buy < 1003
         assert sell > 1000
+
+
+def routed(urgency, bid, ask, filled, lots, fee, side, limit, cross, collar):
+    """Everything that the router says about one order: its type, its type on the wire, and the price of every type."""
+    kind = router.order_type(urgency, bid, ask, filled, lots, fee)
+    kinds = range(layout.TYPE_LIMIT, layout.TYPE_POST_ONLY + 1)
+    prices = [router.order_price(one, side, urgency, bid, ask, limit, cross, collar) for one in kinds]
+    return [int(word) for word in (kind, router.wire_type(kind), *prices)]
+
+
+TICKS = st.one_of(st.integers(1, 100_000_000), st.integers(990, 1_010))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    *(st.integers(1, 10), TICKS, st.one_of(st.integers(1, 30), st.integers(1, 1_000_000)), st.integers(0, 2**31 - 1)),
+    *(st.integers(1, 2**31 - 1), st.integers(-100, 100), st.integers(0, 1), TICKS, st.integers(0, 5)),
+    st.sampled_from([0, 5_000, 20_000, 10_000_000]),
+)
+def test_compiled_and_interpreted_router_give_the_same_words(
+    urgency, bid, spread, filled, lots, fee, side, limit, cross, collar
+):
+    inputs = (urgency, bid, bid + spread, min(filled, lots), lots, fee, side, limit, cross, collar)
+    compiled = routed(*inputs)
+    with interpreted(router):
+        assert routed(*inputs) == compiled

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine import tables
 from fabric import layout
+from risk import limits
 from risk import tables as risk
 from tests.engine.corekit import MS, T0, Run
 
@@ -66,6 +69,52 @@ def test_record_without_stop_or_holding_takes_the_defaults(run):
 def test_same_id_is_taken_once(run):
     assert reason_of(run, id=5) == "none"
     assert reason_of(run, id=5) == "duplicate_id"
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    ids=st.lists(st.integers(1, (1 << 63) - 1), min_size=2, max_size=60, unique=True),
+    waiting=st.integers(0, 3),
+    step_ns=st.sampled_from([1, 10_001 * MS]),
+)
+def test_an_ended_one_shot_never_fires_again_whatever_came_after_it(ids, waiting, step_ns):
+    run = Run()
+    for number in range(waiting):
+        assert reason_of(run, id=number + (1 << 62), limit_ticks=1_000_000, expires_ns=1 << 62) in ("none", "duplicate_id")
+    taken = []
+    for signal_id in ids:
+        if reason_of(run, id=signal_id) == "none":
+            taken.append(signal_id)
+        run.timer(step_ns)
+        assert {reason_of(run, id=again) for again in taken} == {"duplicate_id"}
+    assert set(ids) - set(taken) <= {number + (1 << 62) for number in range(waiting)}
+
+
+@pytest.mark.parametrize("active", [0, tables.SIGNAL_ROWS - 1])
+def test_the_last_ids_are_known_exactly_as_many_as_promised_also_when_nearly_every_row_is_in_use(active):
+    run = Run(signal_count_per_h=10_000)
+    for number in range(active):
+        assert reason_of(run, id=10**6 + number, limit_ticks=1_000_000, expires_ns=1 << 62) == "none"
+    for number in range(tables.SIGNAL_IDS + 1):
+        assert reason_of(run, id=1 + number, expires_ns=run.now + 1) == "none"
+        run.timer(1)
+    known = [*range(2, tables.SIGNAL_IDS + 2), *range(10**6, 10**6 + active)]  # and those that wait since before
+    assert {reason_of(run, id=number) for number in known} == {"duplicate_id"}
+    assert reason_of(run, id=1) == "none"  # bounded: the oldest has made room
+
+
+def test_all_that_any_profile_takes_within_an_hour_is_remembered():
+    assert tables.SIGNAL_IDS >= 256
+    assert max(limits.profile(name)["signal_count_per_h"] for name in limits.PROFILES) < tables.SIGNAL_IDS
+
+
+def test_id_of_a_refused_record_may_come_again():
+    run = Run(signal_count_per_h=1)
+    assert reason_of(run, id=1) == "none"
+    assert reason_of(run, id=2) == "signal_budget"
+    run.now += 3_600_000 * MS
+    assert reason_of(run, id=2) == "none"
+    assert reason_of(run, id=2) == "duplicate_id"
 
 
 def test_hourly_budget_blocks_and_a_missing_one_blocks_all():

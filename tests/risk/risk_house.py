@@ -98,9 +98,11 @@ class World:
 
 
 @contextlib.contextmanager
-def interpreted():
-    """Inside, every kernel of the room is its plain Python function, also when another one calls it."""
-    kept = [(module, name, item) for module in MODULES for name, item in vars(module).items() if hasattr(item, "py_func")]
+def interpreted(*modules):
+    """Inside, every kernel of the room (or of these modules) is its plain Python function, also when another one calls it."""
+    kept = [
+        (module, name, item) for module in modules or MODULES for name, item in vars(module).items() if hasattr(item, "py_func")
+    ]
     try:
         for module, name, item in kept:
             setattr(module, name, item.py_func)

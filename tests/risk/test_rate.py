@@ -1,5 +1,7 @@
 """No second, wherever it begins, holds more orders or messages than its limit."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,14 @@ def test_window_is_exact_at_its_edge(limit):
         rate.take(w.rate, NOW + k)
     assert rate.would_exceed(w.rate, w.limits, NOW + SECOND - 1) == 1
     assert rate.would_exceed(w.rate, w.limits, NOW + SECOND) == 0
+
+
+def test_slots_that_were_never_taken_count_as_nothing_also_in_the_first_second_of_the_clock():
+    w = World(order_rate_per_s=2)
+    rate.take(w.rate, 1)
+    assert rate.would_exceed(w.rate, w.limits, 2) == 0
+    rate.take(w.rate, 2)
+    assert rate.would_exceed(w.rate, w.limits, 3) == 1
 
 
 def test_asking_takes_no_slot():
@@ -68,6 +78,53 @@ def test_messages_never_exceed_their_limit_and_old_ones_free_it(gaps, limit):
         if not full:
             rate.take_message(w.rate, now)
             sent.append(now)
+
+
+@pytest.mark.parametrize("offset_ns", [0, -1])  # the first and the last nanosecond of a bucket
+def test_a_message_counts_for_a_whole_second_and_never_for_more_than_a_quarter_longer(offset_ns):
+    w = World(message_rate_per_s=1)
+    sent_ns = 4_000 * rate.BUCKET_NS + offset_ns
+    rate.take_message(w.rate, sent_ns)
+    assert rate.messages_exceed(w.rate, w.limits, sent_ns + SECOND - 1) == 1
+    assert rate.messages_exceed(w.rate, w.limits, sent_ns + 1_250_000_000) == 0
+
+
+@pytest.mark.parametrize("early_ns", [0, 1])
+def test_three_messages_at_any_distance_count_for_a_second_and_for_a_quarter_more_at_most(early_ns):
+    w = World()
+    for gaps in itertools.product(range(11), repeat=3):  # half buckets
+        w.rate[:] = 0
+        times = [4_000 * rate.BUCKET_NS - early_ns]
+        times += [times[0] + gaps[0] * rate.BUCKET_NS // 2, times[0] + (gaps[0] + gaps[1]) * rate.BUCKET_NS // 2]
+        for now in times:
+            rate.take_message(w.rate, now)
+        now = times[-1] + gaps[2] * rate.BUCKET_NS // 2
+        counted = 0
+        for w.limits[tables.LM_MESSAGE_RATE_PER_S] in range(1, 7):
+            counted += rate.messages_exceed(w.rate, w.limits, now)
+        ages = [now - sent for sent in times]
+        assert sum(age < SECOND for age in ages) <= counted <= sum(age < SECOND + rate.BUCKET_NS for age in ages)
+
+
+def test_a_message_in_the_bucket_after_another_ones_counts_for_a_whole_second_too():
+    w, bucket = World(message_rate_per_s=1), 4_000 * rate.BUCKET_NS
+    rate.take_message(w.rate, bucket)
+    second_ns = bucket + 2 * rate.BUCKET_NS - 1
+    rate.take_message(w.rate, second_ns)
+    assert rate.messages_exceed(w.rate, w.limits, second_ns + SECOND - 1) == 1
+
+
+def test_clock_that_steps_back_frees_no_message():
+    w = World(message_rate_per_s=2)
+    for now in (NOW, NOW - 5 * SECOND):
+        rate.take_message(w.rate, now)
+    assert rate.messages_exceed(w.rate, w.limits, NOW - 3 * SECOND) == 1
+
+
+def test_clock_that_steps_back_counts_nothing_that_was_not_sent():
+    w = World(message_rate_per_s=2)
+    rate.take(w.rate, NOW)
+    assert rate.messages_exceed(w.rate, w.limits, NOW - rate.BUCKET_NS) == 0
 
 
 def test_cancels_use_message_room_but_no_order_slot():

@@ -10,6 +10,7 @@ from fabric import layout
 from tests.watchdog.stub import LEASE, forge
 from watchdog.beat import Beat
 from watchdog.lease import Clocks, LeasePage, Rules, Watch, decide, new_watch
+from watchdog.pulse import UNKNOWN, Seen
 
 MS = 1_000_000
 RULES = Rules(**LEASE)
@@ -24,7 +25,11 @@ class World:
         self.boot_ahead = 0
         self.beat = ZERO._replace(mono_ns=self.now)
         self.watch: Watch = new_watch(7, Clocks(self.now, self.now))
-        self.reason = ""
+        self.reason = self.fault = ""
+        self.heart = 0
+        self.cursor = UNKNOWN
+        self.standing = ""
+        self.rules = RULES
 
     def step(self, ms: int = 5, passes: int = 1, orders: int = 0, armed: bool = True) -> str:
         self.now += ms * MS
@@ -32,8 +37,9 @@ class World:
             beat = self.beat
             self.beat = beat._replace(passes=beat.passes + passes, mono_ns=self.now, orders_sent=beat.orders_sent + orders)
         clocks = Clocks(self.now, self.now + self.boot_ahead)
-        self.watch, decision = decide(self.watch, self.beat, clocks, RULES, armed)
-        self.reason = decision.reason
+        seen = Seen(self.beat, self.heart, self.cursor, self.standing)
+        self.watch, decision = decide(self.watch, seen, clocks, self.rules, armed)
+        self.reason, self.fault = decision.why, decision.fault
         return decision.what
 
     def granted(self) -> World:

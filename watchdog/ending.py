@@ -1,0 +1,227 @@
+"""How a watchdog ends trading: kill, halt, orderly close; the ladder that does it, the latch that keeps it, the way back.
+
+``Ending`` is the half of ``watchdog.process.Watchdog`` that takes permission away; it never gives any. Everything but the
+ladder's record is touched by the main thread alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fabric import layout
+from watchdog import lease, page, processes
+from watchdog.credentials import KeyRing, probe_order, read_management_key
+from watchdog.kill import Ladder, Tools, new_record
+from watchdog.latch import Durable
+from watchdog.sealing import Sealer
+from watchdog.venue import Venue
+from watchdog.worker import Workers
+
+CLOSE_LIMIT_S = 3.0
+KILL_BEFORE_EXIT_S = 60.0
+RETRY_S = 0.5
+
+
+class Ending:
+    """Credentials, latch and ladder of one watchdog."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.rules = lease.rules_of(config)
+        self.state_dir = Path(config["state_dir"])
+        self.durable = Durable(self.state_dir)
+        self.key = read_management_key(Path(config["venue"]["management_key_file"]))
+        self.ring = KeyRing(self.state_dir, self.durable, int(config["instance"]), Sealer(self.key))
+        self.inherited = self.ring.sealed(self.ring.ids("trade"))  # of a former watchdog: a kill must prove these too
+        self.venue = self.new_venue()
+        own_start = processes.start_time(os.getpid())
+        self.stats = page.StatsPage(Path(config["shm_dir"]), int(config["config_hash"]), int(config["code_hash"]), own_start)
+        self.epoch = self.durable.epoch()
+        self.latch = self.durable.latch()
+        self.execution: processes.Process | None = None
+        self.watch: lease.Watch | None = None
+        self.page: lease.LeasePage | None = None
+        self.ladder: Ladder | None = None
+        self.ladder_stop, self.latch_lock = threading.Event(), threading.Lock()
+        self.armed = self.registering = False
+        self.ending = self.reason = ""
+        self.ended: list[Callable[[bool], None]] = []
+        self.exit_code: int | None = None
+        self.exit_deadline_ns = 0
+        self.workers = Workers()
+
+    def new_venue(self) -> Venue:
+        return Venue(self.config["venue"]["rest_url"], self.key)
+
+    def end_lease(self, state: int, reason: int) -> None:
+        self.armed = False
+        if self.page is not None:
+            self.page.end(state, reason)
+        if self.watch is not None:
+            self.watch = replace(self.watch, state=state, deadline_ns=0)
+
+    def kill(self, cause: str, reason: str) -> None:
+        """Latch, and run the ladder; a second kill changes nothing, a halt or an orderly close is raised to a kill."""
+        if self.latch is not None and self.latch.get("kind") == "kill":
+            return
+        self.end_lease(layout.LEASE_KILLED, layout.REASON_KILLED)
+        self.reason = f"{cause}: {reason}"
+        self.stats.count(layout.WC_KILLS)
+        if self.ladder is not None:
+            self.ladder.record.update(kind="kill", cause=cause, reason=reason)
+            self.latch = self.ladder.record
+            if self.execution is not None:  # the close had left it to the supervisor
+                self.execution.kill()
+        else:
+            self.latch = self.record("kill", cause, reason)
+            self.start_ladder(self.latch)
+        self.alarm(f"KILL {self.reason}")
+
+    def record(self, kind: str, cause: str, reason: str) -> dict[str, Any]:
+        ids = list(dict.fromkeys([*self.inherited, *self.ring.ids("trade")]))
+        record = new_record(kind, cause, reason, self.epoch, self.execution, ids, time.time_ns())
+        return record | {"sealed": self.inherited | self.ring.sealed(ids)}
+
+    def close(self, reason: str) -> None:
+        """The ladder without latch, for an orderly end; what it cannot prove becomes a kill."""
+        self.end_lease(layout.LEASE_WITHDRAWN, 0)
+        if self.ladder is None:
+            self.start_ladder(self.record("close", "stop", reason), CLOSE_LIMIT_S)
+
+    def halt(self, reason: str) -> None:
+        """No more permission until an operator resumes; execution pulls its own orders as after a lapse."""
+        if self.latch is not None:
+            return
+        self.end_lease(layout.LEASE_WITHDRAWN, layout.REASON_HALTED_OPERATOR)
+        self.reason = f"halted: {reason}"
+        self.latch = {**self.record("halt", "operator", reason), "proven": True}
+        self.durable.save_latch(self.latch)
+
+    def start_ladder(self, record: dict[str, Any], limit_s: float | None = None) -> None:
+        """The ladder in a thread of its own, over the secrets that its record brings along."""
+        self.ring.unseal(record.get("sealed") or {})
+        code = layout.LEASE_WITHDRAWN if record.get("kind") == "close" else layout.LEASE_KILLED
+        old_page = self.page
+        stop = self.ladder_stop = threading.Event()
+
+        def save(latch: dict[str, Any]) -> None:
+            with self.latch_lock:  # a resume must not be undone by the ladder it stopped
+                if not stop.is_set():
+                    self.durable.save_latch(latch)
+
+        def withdraw() -> None:
+            if old_page is not None and old_page is self.page:
+                old_page.end(code, layout.REASON_KILLED if code == layout.LEASE_KILLED else 0)
+
+        tools = Tools(
+            now_ns=time.monotonic_ns,
+            sleep_s=time.sleep,
+            withdraw=withdraw,
+            save=save,
+            alarm=self.alarm,
+            tally=lambda name, amount: self.stats.count(layout.WATCHDOG_COUNTERS.index(name), amount),
+            probe_order=lambda epoch: probe_order(self.config, epoch, self.rules.ttl_ns // 1_000_000),
+        )
+        ladder = self.ladder = Ladder(record, self.new_venue(), self.ring, tools, self.rules.ttl_ns)
+        self.workers.spawn("ladder", lambda: ladder.run(stop.is_set, limit_s), lambda r: self.ladder_done(ladder, r))
+
+    def ladder_done(self, ladder: Ladder, result: Any) -> None:
+        """The ladder's thread has returned: proven, out of time, stopped by a resume, or broken."""
+        if ladder is not self.ladder:
+            return
+        self.ladder = None
+        record, proven = ladder.record, result is True
+        self.stats.record(layout.WH_KILL, int(record["ms"] * 1e6))
+        if isinstance(result, Exception):
+            self.alarm(f"the kill ladder broke: {type(result).__name__}; it starts again")
+        if not proven:
+            if record["kind"] == "close":
+                self.alarm("the orderly end is not proven: it is a kill now")
+                record.update(kind="kill", cause="unproven")
+            self.latch = record
+            self.durable.save_latch(record)
+            if self.ending == "stop":
+                return self.conclude(False)
+            return self.start_ladder(record)
+        if record["kind"] == "kill":
+            print(f"watchdog: kill proven after {record['ms']} ms", flush=True)
+        if self.ending:
+            self.conclude(True)
+
+    def finish(self, cause: str, ended: Callable[[bool], None] | None = None) -> None:
+        """End this watchdog: close in good order, or wait for the kill that runs; then answer and exit."""
+        if ended is not None:
+            self.ended.append(ended)
+        if self.ending:
+            return
+        self.ending = cause
+        if self.latch is None or (self.latch.get("kind") == "halt" and self.ladder is None):
+            self.close(cause)
+        elif self.ladder is None:
+            self.conclude(True)
+        limit_s = CLOSE_LIMIT_S if cause == "stop" else KILL_BEFORE_EXIT_S
+        self.exit_deadline_ns = time.monotonic_ns() + int((limit_s + 3.0) * 1e9)
+
+    def terminate(self, cause: str, reason: str) -> None:
+        """The supervisor is dead, or SIGTERM: with an execution registered that is a kill, else a plain close."""
+        if self.execution is not None:
+            self.kill(cause, reason)
+        self.finish(cause)
+
+    def conclude(self, proven: bool) -> None:
+        """Revoke what is left (the feed's key), answer the waiting, and leave the loop."""
+
+        def done(_result: Any) -> None:
+            for ended in self.ended:
+                ended(proven)
+            self.exit_code = 0 if proven else 1
+
+        keys = [*self.ring.ids("read"), *self.ring.ids("trade")]
+        self.workers.submit(lambda: self.ring.retire(self.venue, keys) if proven else None, done)
+
+    def resume(self, operator: str, reason: str) -> None:
+        """An operator lifts the latch; keys of an unproven kill are revoked before the next registration."""
+        latch = self.latch or {}
+        with self.latch_lock:
+            self.ladder_stop.set()
+        self.ladder = None
+        self.durable.log({"wall_ns": time.time_ns(), "what": "resume", "operator": operator, "reason": reason, "latch": latch})
+        self.durable.clear_latch()
+        self.latch = None
+        self.reason = ""
+        self.stats.count(layout.WC_RESUMES)
+
+    def retire_left_over(self, _result: Any) -> None:
+        """Revoke what a former watchdog minted and cancel what it let out, again and again until the venue has confirmed it."""
+        if not isinstance(_result, int) and self.latch is None and not self.ending:
+
+            def job() -> int:
+                if isinstance(_result, Exception):
+                    time.sleep(RETRY_S)
+                retired = self.ring.retire(self.venue, self.ring.left_over())
+                self.venue.cancel_all()  # execution may be unable to: frozen, or its key was dead before its cancels
+                return retired
+
+            if not self.registering:  # a registration retires older keys itself
+                self.workers.submit(job, self.retire_left_over)
+
+    # --- Words ---------------------------------------------------------------------------------------------------
+    def log_operator(self, what: str, pid: int, reason: str) -> None:
+        entry = {"wall_ns": time.time_ns(), "what": what, "pid": pid, "reason": reason}
+        self.workers.submit(lambda: self.durable.log(entry), self.ignore)
+
+    def ignore(self, result: Any) -> None:
+        if isinstance(result, Exception):
+            self.alarm(f"{type(result).__name__}: {result}")
+
+    def alarm(self, text: str) -> None:
+        """A line for the log and the stats page's error log; any thread."""
+        print(f"watchdog: {text}", file=sys.stderr, flush=True)
+        self.stats.error(text)

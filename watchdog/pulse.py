@@ -149,7 +149,7 @@ def _pace(pulse: Pulse, beat: Beat, now: int, bounds: Bounds) -> tuple[Pulse, Fi
     if elapsed < bounds.window_ns:
         return pulse, Finding(False)
     pulse = replace(pulse, pace_ns=now, pace_passes=beat.passes)
-    if made * 1_000_000_000 < bounds.passes_per_s_min * elapsed:
+    if 0 < made * 1_000_000_000 < bounds.passes_per_s_min * elapsed:  # none at all is silence, not slowness
         return pulse, Finding(False, "slow", f"{made} passes in {elapsed // 1_000_000} ms")
     return pulse, Finding(False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import json
 import mmap
 import os
@@ -267,12 +268,14 @@ def _engine_command(line: str, run_dir: Path, words: Any, base: int, control: di
         request = {"op": "register", "role": "execution"}
         answer, fd = exchange_line(run_dir, request | {name: control["config"][name] for name in hashes.OWN_HASHES})
         if fd is not None:
-            control["fd"] = fd
+            control["fd"], control["old_lease"] = fd, control.get("lease")
             control["lease"] = memoryview(mmap.mmap(fd, layout.LEASE_BYTES, prot=mmap.PROT_READ)).cast("q")
             words[base + layout.B_EPOCH] = answer["epoch"]
         return answer
-    if command == "lease":
-        return dict(zip(layout.LEASE_PAGE, control["lease"], strict=False)) | {"now": time.monotonic_ns()}
+    if command in ("lease", "old_lease"):
+        return dict(zip(layout.LEASE_PAGE, control[command], strict=False)) | {"now": time.monotonic_ns()}
+    if command == "exit_main_thread":
+        ctypes.CDLL(None).syscall(60, 0)  # exit, not exit_group: the beating thread lives on
     if command == "forge":
         return {"refused": forge(control["fd"])}
     if command == "runaway":

@@ -185,8 +185,16 @@ def harden() -> list[str]:
     # Not MCL_FUTURE: beyond RLIMIT_MEMLOCK it makes later allocations fail in the middle of a kill.
     if libc.mlockall(MCL_CURRENT) != 0:
         refused.append("mlockall")
-    try:  # it sleeps nearly always, and a renewal that waits behind busy neighbours is a lapse of a healthy engine
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    except OSError:
+    if not real_time():
         refused.append("SCHED_RR")
     return refused
+
+
+def real_time() -> bool:
+    """A turn before all ordinary processes: it sleeps nearly always, and a renewal or a restart in the middle of a kill that
+    waits behind busy neighbours is a lapse of a healthy engine, or orders that rest longer. False when the host refuses."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        return False
+    return True

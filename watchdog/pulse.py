@@ -148,8 +148,9 @@ def _pace(pulse: Pulse, beat: Beat, now: int, bounds: Bounds) -> tuple[Pulse, Fi
         return pulse, Finding(False, "fast", f"{made} passes in {elapsed // 1000} us")
     if elapsed < bounds.window_ns:
         return pulse, Finding(False)
+    goes_on = beat.passes > pulse.passes  # that it does not is silence, not slowness
     pulse = replace(pulse, pace_ns=now, pace_passes=beat.passes)
-    if 0 < made * 1_000_000_000 < bounds.passes_per_s_min * elapsed:  # none at all is silence, not slowness
+    if goes_on and made * 1_000_000_000 < bounds.passes_per_s_min * elapsed:
         return pulse, Finding(False, "slow", f"{made} passes in {elapsed // 1_000_000} ms")
     return pulse, Finding(False)
 

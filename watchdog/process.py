@@ -145,7 +145,7 @@ class Watchdog(Ending):
             self.alarm(f"account: {fault}: {why}")
         if isinstance(result, Reading):
             self.stats.set(layout.WC_VIEW_OPEN_ORDERS, len(result.orders))
-            self.stats.set(layout.WC_VIEW_POSITIONS, sum(held != 0 for held in result.positions.values()))
+            self.stats.set(layout.WC_VIEW_POSITIONS, self.sentry.judge.held_count(result))
 
     def check_processes(self) -> None:
         """Deaths, signals and the time limit of the last ladder."""

@@ -38,7 +38,8 @@ class Order(NamedTuple):
 class Reading(NamedTuple):
     """The account between two moments of CLOCK_MONOTONIC.
 
-    ``fills`` are (trade id, money received less fee) of those that the reading before did not have.
+    ``positions`` are all that is held, in base units; ``fills`` are (trade id, money received less fee) of those that the
+    reading before did not have.
     """
 
     began_ns: int
@@ -68,7 +69,8 @@ def read(venue: Venue, ring: KeyRing, after: int) -> Reading:
     began = time.monotonic_ns()
     try:
         orders = [Order(str(r.get("symbol")), str(r.get("side")), exact(r.get("leaves", "0"))) for r in venue.open_orders()]
-        positions = {str(row["symbol"]): exact(row["position"]) for row in venue.positions()}
+        rows = venue.positions()
+        positions = {str(row["symbol"]): exact(row["position"]) + exact(row.get("baseline", "0")) for row in rows}
         fills = sorted(flow_of(fill) for fill in venue.fills(after))
         cash = {str(row["currency"]): exact(row["total"]) for row in venue.balances().data.get("balances") or []}
         return Reading(began, time.monotonic_ns(), orders, positions, fills, cash, ring.revoked_elsewhere(venue))
@@ -103,6 +105,7 @@ class AccountJudge:
 
     def __init__(self, instruments: list[dict[str, Any]], limits: Mapping[str, Any]) -> None:
         self.instruments = [row for row in instruments if "lot_size" in row]
+        self.baselines = {str(row["symbol"]): Decimal(row.get("baseline") or "0") for row in self.instruments}
         self.limits = {name: int(value) for name, value in limits.items() if type(value) is int}
         self.said: deque[tuple[int, Account]] = deque()
         self.differs_ns = 0
@@ -140,6 +143,15 @@ class AccountJudge:
         lasted = now_ns - self.differs_ns
         return ("disagreement", f"{why}, for {lasted // 1_000_000} ms") if lasted > DISAGREE_NS else ("", "")
 
+    def _held(self, reading: Reading, symbol: str) -> Decimal:
+        """Beyond the configured baseline, as the engine counts it."""
+        baseline = self.baselines[symbol]
+        return reading.positions.get(symbol, baseline) - baseline
+
+    def held_count(self, reading: Reading) -> int:
+        """Instruments with a position."""
+        return sum(self._held(reading, symbol) != 0 for symbol in self.baselines)
+
     # --- The engine's word -----------------------------------------------------------------------------------------
     def _difference(self, reading: Reading) -> str:
         around = self._around(reading)
@@ -147,7 +159,7 @@ class AccountJudge:
             return ""
         for index, row in enumerate(self.instruments):
             symbol = str(row["symbol"])
-            lots = reading.positions.get(symbol, Decimal(0)) / Decimal(row["lot_size"])
+            lots = self._held(reading, symbol) / Decimal(row["lot_size"])
             said = {account.positions[index] for account in around}
             if lots not in said:
                 return f"{symbol}: the venue has {lots} lots, the engine {sorted(said)[-1]}"
@@ -178,7 +190,7 @@ class AccountJudge:
         if not symbols or any(symbol not in marks for symbol in symbols):
             return ""  # nothing is valued before every instrument has a price
         quote = str(self.instruments[0].get("quote", ""))
-        values = {symbol: reading.positions.get(symbol, Decimal(0)) * marks[symbol] for symbol in symbols}
+        values = {symbol: self._held(reading, symbol) * marks[symbol] for symbol in symbols}
         held = sum(values.values(), Decimal(0))
         nav, day = reading.cash.get(quote, Decimal(0)) + held, wall_ns // DAY_NS
         if self.start is None or day > self.start.day:

@@ -52,6 +52,15 @@ def test_an_injected_error_is_a_disagreement_after_more_than_three_seconds(what:
     assert found == ["", "", "", "disagreement", "disagreement"], what
 
 
+def test_the_configured_baseline_is_not_a_position() -> None:
+    judge = AccountJudge([INSTRUMENTS[0] | {"baseline": "2"}], LIMITS)
+    judge.say(0, Account(1, 0, (5,)))
+    for second in range(1, 9):
+        reading = Reading(second * S, second * S, [], {"BTC-USDC": Decimal("2.005")}, [], {"USDC": Decimal(100_000)}, "")
+        assert judge.judge(reading, second * S, 5 * DAY, MARK, True) == ("", "")
+        assert judge.held_count(reading) == 1
+
+
 def test_an_order_that_the_engine_does_not_know_of_is_a_disagreement() -> None:
     bench = Bench()
     bench.says(0, orders=1)

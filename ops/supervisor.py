@@ -40,7 +40,7 @@ STOP_S = {"execution": 15.0, "signal": 5.0, "feed": 5.0, "journal": 10.0, "watch
 RESTARTED = ("feed", "signal", "journal", "watchdog")
 GENERATIONS = {"market": "market_generation", "signal": "signal_generation", "journal": "journal_generation"}
 REGISTERED = ("execution", "feed")
-ARM_S, ARM_EVERY_S, KILL_S, TICK_S, LOOK_EVERY_S = 30.0, 0.05, 15.0, 0.1, 1.0
+ARM_S, ARM_EVERY_S, KILL_S, TICK_S, LOOK_EVERY_S = 30.0, 0.05, 15.0, 0.03, 1.0
 RESUME = "pulex resume --operator NAME --reason TEXT"
 _ALIVE = (layout.PROCESS_READY, layout.PROCESS_RUNNING)
 

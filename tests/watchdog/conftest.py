@@ -42,10 +42,12 @@ class Run:
         self.config["config_hash"] = hashes.config_hash(self.config)
         (self.path / "config.json").write_text(json.dumps(self.config))
 
-    def start(self) -> None:
+    def start(self, command: list[str] | None = None) -> None:
+        """The watchdog (by ``command``, when something has to be around it), and a feed that it is told of."""
+        command = command or [sys.executable, "-m", "watchdog", str(self.path)]
         log = open(self.path / "logs/watchdog.log", "ab")  # noqa: SIM115
         with log:
-            self.dog = subprocess.Popen([sys.executable, "-m", "watchdog", str(self.path)], cwd=ROOT, stdout=log, stderr=log)
+            self.dog = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         self.wait(lambda: bool(self.try_ask({"op": "status"})))
         if self.feed is None:
             self.feed = Feed(self.path / "shm", self.config)
@@ -80,9 +82,9 @@ class Run:
         assert self.expect(self.engine.pid) == {"ok": True}
         return self.engine.ask("register")
 
-    def trade(self) -> Engine:
+    def trade(self, command: list[str] | None = None) -> Engine:
         """Everything up to a granted lease, with one resting order."""
-        self.start()
+        self.start(command)
         assert self.ask("kill_test")["result"] == "pass"
         answer = self.register()
         assert answer["ok"], answer.get("reason")

@@ -274,6 +274,8 @@ def _engine_command(line: str, run_dir: Path, words: Any, base: int, control: di
         return answer
     if command in ("lease", "old_lease"):
         return dict(zip(layout.LEASE_PAGE, control[command], strict=False)) | {"now": time.monotonic_ns()}
+    if command == "eat":
+        control["eaten"] = bytearray(os.urandom(1 << 20) * 256)
     if command == "exit_main_thread":
         ctypes.CDLL(None).syscall(60, 0)  # exit, not exit_group: the beating thread lives on
     if command == "forge":

@@ -112,6 +112,21 @@ def test_a_resting_order_that_the_engine_forgot_is_caught_and_cancelled(run: Run
     assert venue.call("GET", "/v1/orders/open")["orders"] == []
 
 
+def test_a_revocation_that_takes_two_seconds_is_not_called_proven_before(run: Run, venue: Venue) -> None:
+    run.trade().ask("position 0")
+    venue.buy(1, type="limit", price=100.0, quantity=0.2)
+    venue.call("POST", "/sim/faults", {"revoke": "slow", "revoke_delay_s": 2.0})
+    began = time.monotonic()
+    run.ask("kill", reason="drill")
+    run.wait(lambda: venue.call("GET", "/v1/orders/open")["orders"] == [])
+    assert time.monotonic() - began < 1.0
+    run.wait(lambda: any(step["step"] == "prove" and step["tries"] for step in run.latch()["steps"]))
+    assert run.ask("status")["kill"]["proven"] is False
+    latch = run.killed(15.0)
+    assert time.monotonic() - began > 2.0
+    assert latch["steps"][-1]["detail"] == "401 unauthorized"
+
+
 def test_a_key_revoked_by_hand_at_the_real_exchange_is_a_kill(run: Run, venue: Venue) -> None:
     run.trade().ask("position 0")
     keys = venue.call("GET", "/v1/keys")["keys"]

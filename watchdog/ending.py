@@ -200,6 +200,7 @@ class Ending:
 
     def retire_left_over(self, _result: Any) -> None:
         """Revoke what a former watchdog minted and cancel what it let out, again and again until the venue has confirmed it."""
+        self.ring.unseal(self.inherited)  # retiring drops secrets, and a kill may come that has to prove these keys dead
         if not isinstance(_result, int) and self.latch is None and not self.ending:
 
             def job() -> int:

@@ -183,6 +183,7 @@ class Watchdog(Ending):
         self.page = lease.LeasePage(epoch)
         self.watch = lease.new_watch(epoch, lease.clocks())
         self.sentry.judge.forget()
+        self.inherited = {}
         self.execution, self.epoch, self.reason = process, epoch, ""
         self.stats.set(layout.WC_EPOCH, epoch)
         self.stats.status(layout.P_EPOCH, epoch)

@@ -150,6 +150,19 @@ def test_a_restarted_watchdog_finishes_the_kill_of_a_dead_one(run: Run) -> None:
     assert {status for _, status in run.exchange.probes} == {401}
 
 
+def test_a_kill_after_both_died_is_proven_by_the_key_that_the_first_watchdog_minted(run: Run) -> None:
+    engine = run.trade()
+    assert run.dog is not None
+    for process in (run.dog, engine.process):
+        process.kill()
+        process.wait()
+    run.start()
+    run.ask("kill", reason="both died")
+    run.wait(lambda: bool(run.ask("status")["kill"]["proven"]))
+    assert run.latch()["steps"][-1]["detail"] == "401 unauthorized"
+    assert_dead(run)
+
+
 def test_a_revoke_that_lies_is_found_by_the_probe_and_escalated(run: Run) -> None:
     run.trade()
     run.exchange.revoke = "lie"

@@ -5,7 +5,6 @@ Pure: no clock, no I/O. Time without a reading of our own (we were paused) is ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from watchdog.beat import Beat
@@ -39,8 +38,7 @@ class Seen(NamedTuple):
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Pulse:
+class Pulse(NamedTuple):
     """What the beat has shown in this epoch; replaced, never changed."""
 
     seen_ns: int
@@ -74,8 +72,8 @@ def observe(pulse: Pulse, seen: Seen, epoch: int, now: int, bounds: Bounds) -> t
     own_gap = now - pulse.seen_ns
     silent_ns = pulse.silent_ns + min(max(own_gap, 0), bounds.suspect_ns)
     if own_gap > bounds.suspect_ns or own_gap < 0:  # we were away: every window begins anew
-        pulse = replace(pulse, pace_ns=now, pace_passes=max(pulse.passes, 0), market_ns=now, still_ns=now)
-    pulse = replace(pulse, seen_ns=now, silent_ns=silent_ns)
+        pulse = pulse._replace(pace_ns=now, pace_passes=max(pulse.passes, 0), market_ns=now, still_ns=now)
+    pulse = pulse._replace(seen_ns=now, silent_ns=silent_ns)
     beat = seen.beat
     if beat is None:
         return pulse, Finding(False)
@@ -99,8 +97,7 @@ def observe(pulse: Pulse, seen: Seen, epoch: int, now: int, bounds: Bounds) -> t
 
 def _first(pulse: Pulse, beat: Beat, seen: Seen, now: int) -> Pulse:
     """The first sight of an epoch: something to compare with, not yet progress."""
-    return replace(
-        pulse,
+    return pulse._replace(
         passes=beat.passes,
         orders=beat.orders_sent,
         mono_ns=beat.mono_ns,
@@ -136,7 +133,7 @@ def _orders(pulse: Pulse, beat: Beat, now: int, bounds: Bounds) -> tuple[Pulse, 
     if sent > allowed:
         return pulse, Finding(False, "runaway", f"{sent} orders in {elapsed // 1000} us, {allowed} allowed")
     if elapsed >= bounds.renew_ns:
-        pulse = replace(pulse, order_window_ns=now, order_window=beat.orders_sent)
+        pulse = pulse._replace(order_window_ns=now, order_window=beat.orders_sent)
     return pulse, Finding(False)
 
 
@@ -149,7 +146,7 @@ def _pace(pulse: Pulse, beat: Beat, now: int, bounds: Bounds) -> tuple[Pulse, Fi
     if elapsed < bounds.window_ns:
         return pulse, Finding(False)
     goes_on = beat.passes > pulse.passes  # that it does not is silence, not slowness
-    pulse = replace(pulse, pace_ns=now, pace_passes=beat.passes)
+    pulse = pulse._replace(pace_ns=now, pace_passes=beat.passes)
     if goes_on and made * 1_000_000_000 < bounds.passes_per_s_min * elapsed:
         return pulse, Finding(False, "slow", f"{made} passes in {elapsed // 1_000_000} ms")
     return pulse, Finding(False)
@@ -160,7 +157,7 @@ def _market(pulse: Pulse, beat: Beat, cursor: int, now: int) -> tuple[Pulse, int
     moved = beat.market_seq != pulse.market_seq
     met = pulse.market_met or moved or cursor in (UNKNOWN, beat.market_seq)
     if moved or cursor in (UNKNOWN, pulse.market_cursor):
-        return replace(pulse, market_seq=beat.market_seq, market_cursor=cursor, market_ns=now, market_met=met), 0
+        return pulse._replace(market_seq=beat.market_seq, market_cursor=cursor, market_ns=now, market_met=met), 0
     return pulse, now - pulse.market_ns
 
 
@@ -168,14 +165,14 @@ def _progress(pulse: Pulse, beat: Beat, seen: Seen, now: int, stuck_ns: int, bou
     if beat.passes == pulse.passes:
         moved = seen.heart_ns > pulse.heart_ns or beat.mono_ns > pulse.mono_ns
         still_ns = now - pulse.still_ns
-        pulse = replace(pulse, heart_ns=seen.heart_ns, mono_ns=beat.mono_ns)
+        pulse = pulse._replace(heart_ns=seen.heart_ns, mono_ns=beat.mono_ns)
         if moved and still_ns > bounds.suspect_ns:
             return pulse, Finding(False, "hollow", f"the heart beats, no pass for {still_ns // 1_000_000} ms")
         return pulse, Finding(False)
-    pulse = replace(pulse, still_ns=now, heart_ns=seen.heart_ns)
+    pulse = pulse._replace(still_ns=now, heart_ns=seen.heart_ns)
     if now - beat.mono_ns > bounds.suspect_ns:
         return pulse, Finding(False)  # the passes grow, but this is an old page: not counted as seen
-    pulse = replace(pulse, passes=beat.passes, orders=beat.orders_sent, mono_ns=beat.mono_ns, silent_ns=0, progress_ns=now)
+    pulse = pulse._replace(passes=beat.passes, orders=beat.orders_sent, mono_ns=beat.mono_ns, silent_ns=0, progress_ns=now)
     if stuck_ns > bounds.ttl_ns:
         return pulse, Finding(False, "stuck", f"the market is not read for {stuck_ns // 1_000_000} ms")
     return pulse, Finding(pulse.market_met and stuck_ns <= bounds.suspect_ns)

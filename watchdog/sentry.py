@@ -73,12 +73,12 @@ class Sentry:
         segment = self.exec.of(execution)
         beat = segment.beat() if segment else None
         heart_ns = segment.heart_ns() if segment else 0
-        if segment and (account := segment.account(len(self.judge.instruments))):
-            self.judge.say(now_ns, account)
         market = self.market.of(feed)
         cursor = market.word(layout.MARKET_CURSOR_OFFSET) if market else UNKNOWN
         if now_ns - self.looked_ns >= LOOK_NS:
             self.looked_ns = now_ns
+            if segment and (account := segment.account(len(self.judge.instruments))):
+                self.judge.say(now_ns, account)
             self.process_fault = self._process(now_ns, execution, moving)
             self.feed_fault = self._feed(now_ns, feed)
         if now_ns - self.hashed_ns >= HASH_NS:

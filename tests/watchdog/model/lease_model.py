@@ -77,8 +77,7 @@ class Model:
         """One unit of time passes for all."""
         watch = s.watch
         if watch is not None:
-            pulse = replace(
-                watch.pulse,
+            pulse = watch.pulse._replace(
                 seen_ns=max(watch.pulse.seen_ns - 1, -self.ttl),
                 mono_ns=max(watch.pulse.mono_ns - 1, self.old),
                 progress_ns=max(watch.pulse.progress_ns - 1, self.old),
@@ -143,8 +142,7 @@ class Model:
         watch, decision = decide(watch, seen, Clocks(0, 0), self.rules, True)
         assert decision.what in ("none", "grant", "withhold", "lapse"), decision
         counted = watch.pulse.passes == passes
-        pulse = replace(
-            watch.pulse,
+        pulse = watch.pulse._replace(
             passes=0 if counted else watch.pulse.passes,
             silent_ns=0,
             still_ns=0,

@@ -95,13 +95,13 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
 class Backoff:
     """When a role may start again: doubling waits, forgotten after a healthy period. Pure: time is given."""
 
-    def __init__(self) -> None:
-        self.wait_s = BACKOFF_FIRST_S
+    def __init__(self, first_s: float = BACKOFF_FIRST_S) -> None:
+        self.first_s = self.wait_s = first_s
 
     def next_start(self, spawned_s: float, died_s: float) -> float:
         """The time of the next start of a process that lived from ``spawned_s`` to ``died_s``."""
         if died_s - spawned_s >= HEALTHY_S:
-            self.wait_s = BACKOFF_FIRST_S
+            self.wait_s = self.first_s
         due = died_s + self.wait_s
-        self.wait_s = min(self.wait_s * 2, BACKOFF_MAX_S)
+        self.wait_s = min(max(self.wait_s * 2, BACKOFF_FIRST_S), BACKOFF_MAX_S)
         return due

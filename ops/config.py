@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from risk import limits as risk_limits
 from risk import tables as risk_tables
+from watchdog import faults
 
 LIMIT_KEYS = tuple(name for name in risk_tables.LIMIT if name not in ("_", "profile"))
 BASELINES = {"BTC": "1", "ETH": "20"}  # inventory of the paper account, so that both sides can be quoted
@@ -136,6 +137,9 @@ class Lease(_Model):
     suspect_ns: Annotated[int, Field(ge=1_000_000, le=10_000_000_000)] = 50_000_000
     kill_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 500_000_000
     orders_per_beat_max: Annotated[int, Field(ge=1, le=4096)] = 64
+    passes_per_s_min: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    passes_per_s_max: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 100_000_000
+    feed_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 1_000_000_000
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Lease:
@@ -248,6 +252,12 @@ class Config(_Model):
         Strategy(name="market_making", parameters={"allow_short": 1}),
     )
     kill: Kill = Kill()
+    tiers: dict[str, str] = Field(default_factory=lambda: faults.tiers({}))
+
+    @pydantic.field_validator("tiers")
+    @classmethod
+    def _known_faults(cls, tiers: dict[str, str]) -> dict[str, str]:
+        return faults.tiers(tiers)  # every class with its tier, so that config.json shows what will happen
 
     @pydantic.model_validator(mode="after")
     def _known_symbols(self) -> Config:

@@ -170,7 +170,8 @@ class Ladder:
             if process.dead():
                 return True, "the sender had ended"
             process.kill()
-            return process.dead(wait_ms=200), "SIGKILL by pidfd"
+            certain = process.finished(wait_ms=200)
+            return bool(certain), f"SIGKILL by pidfd: {certain or 'it has not ended'}"
         finally:
             process.close()
 

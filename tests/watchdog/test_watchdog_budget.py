@@ -129,9 +129,9 @@ def test_the_control_without_head_room_is_kept_out_for_as_long_as_the_storm_goes
 
 def test_the_watchdogs_own_calls_stay_within_its_share_and_waits_are_counted(run: PaperRun) -> None:
     run.config["venue"]["budget_messages"] = 20  # its own belief; the exchange goes on with the wider one
-    run.write()
+    run.configure()
     run.start()
-    assert run.ask("kill_test")["result"] in ("pass", "fail")  # six calls, two reads a second beside them
+    assert run.ask("kill_test")["result"] in ("pass", "fail")  # six calls, the view of the account beside them
     for _ in range(3):
         run.ask("kill_test")
     words = memoryview((run.path / "shm/stats-watchdog").read_bytes()).cast("q")

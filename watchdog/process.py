@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric import layout
-from watchdog import lease, page, processes
+from watchdog import guards, lease, page, processes
 from watchdog.beat import Beat, Segment, SegmentError, stop_requested
 from watchdog.credentials import CredentialError, KeyRing, probe_order, read_management_key
 from watchdog.kill import Ladder, Tools, new_record
@@ -44,8 +44,7 @@ class Watchdog:
 
     def __init__(self, run_dir: Path, supervisor: processes.Process) -> None:
         self.supervisor = supervisor
-        self.config: dict[str, Any] = json.loads((run_dir / "config.json").read_text("utf-8"))
-        config = self.config
+        self.config = config = json.loads((run_dir / "config.json").read_text("utf-8"))
         self.rules = lease.Rules(**{name: int(config["lease"][name]) for name in lease.Rules.__dataclass_fields__})
         self.state_dir, self.shm_dir = Path(config["state_dir"]), Path(config["shm_dir"])
         self.lock = open(self.state_dir / "watchdog.lock", "w")  # noqa: SIM115 - held as long as the process lives
@@ -59,8 +58,7 @@ class Watchdog:
         self.venue = self.new_venue()
         own_start = processes.start_time(os.getpid())
         self.stats = page.StatsPage(self.shm_dir, int(config["config_hash"]), int(config["code_hash"]), own_start)
-        self.epoch = self.durable.epoch()
-        self.latch = self.durable.latch()
+        self.epoch, self.latch = self.durable.epoch(), self.durable.latch()
         self.kill_test: dict[str, Any] = {"result": "", "key_id": "", "refusal": "", "ms": 0.0}
         self.execution: processes.Process | None = None
         self.watch: lease.Watch | None = None
@@ -78,6 +76,7 @@ class Watchdog:
         self.poller = select.epoll()
         self.operations = Operations(self)
         self.server = Server(run_dir / "watchdog.sock", self.poller, self.operations.handle)
+        self.guards = guards.of(self)
 
     def new_venue(self) -> Venue:
         return Venue(self.config["venue"]["rest_url"], self.key)
@@ -105,6 +104,7 @@ class Watchdog:
             now = time.monotonic_ns()
             self.stats.heartbeat(now)
             self.stats.count(layout.WC_POLLS)
+            self.guards.tick(now)
             self.stats.record(layout.WH_POLL, now - last_ns)
             last_ns = now
         self.stats.status(layout.P_STATE, layout.PROCESS_STOPPED)
@@ -354,8 +354,7 @@ class Watchdog:
         self.ladder = None
         self.durable.log({"wall_ns": time.time_ns(), "what": "resume", "operator": operator, "reason": reason, "latch": latch})
         self.durable.clear_latch()
-        self.latch = None
-        self.reason = ""
+        self.latch, self.reason = None, ""
         self.stats.count(layout.WC_RESUMES)
 
     # --- Small ---------------------------------------------------------------------------------------------------------
@@ -386,8 +385,8 @@ def main(run_dir: str) -> int:
         raise StartError(f"config.json lacks {error}") from None
     except (OSError, ValueError, TypeError) as error:
         raise StartError(f"{type(error).__name__}: {error}") from None
-    for name in refused:
-        print(f"watchdog: the host refused {name}", file=sys.stderr)
+    for name in refused + guards.protect(dog.config.get("placement", {}).get("watchdog", ())):
+        dog.alarm(f"the host refused {name}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def on_sigterm(*_: object) -> None:
@@ -395,6 +394,7 @@ def main(run_dir: str) -> int:
 
     signal.signal(signal.SIGTERM, on_sigterm)
     code = dog.run()
+    dog.guards.stop(code == 0, dog.ending != "signal")
     if dog.ending == "supervisor":
         processes.end_house(Path(run_dir) / "children.json")
     return code

@@ -43,6 +43,7 @@ class Exchange:
         self.cancelled_at = 0.0
         self.revoke = "normal"
         self.unsupported = False
+        self.one_key = False  # the management key is a key like the others, and can be revoked
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -83,7 +84,7 @@ class Exchange:
         self.server.server_close()
 
     def scope(self, key: str) -> str | None:
-        if key == MANAGEMENT_KEY:
+        if key == MANAGEMENT_KEY and not self.one_key:
             return "manage"
         rows = [row for row in self.keys.values() if row["api_key"] == key and not row["revoked"]]
         return rows[0]["scope"] if rows else None

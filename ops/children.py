@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -13,6 +14,7 @@ import time
 from fabric.jit import ROOT
 from fabric.segment import process_start
 
+MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S = 0.2, 5.0, 30.0
 
 
@@ -64,6 +66,19 @@ class Child:
         return True
 
 
+def _environment(role: str) -> dict[str, str]:
+    """Ours; the service manager is for the watchdog alone, so that nobody else can give its sign of life."""
+    return {name: value for name, value in os.environ.items() if role == "watchdog" or name not in MANAGER}
+
+
+def _yield_memory(pid: int) -> None:
+    """The unit's low OOM score is meant for supervisor and watchdog; the others go first."""
+    score = pathlib.Path(f"/proc/{pid}/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):  # it has ended already, and is found so
+        if int(score.read_text()) < 0:
+            score.write_text("0")
+
+
 def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
     """Start ``python COMMAND...`` with its output in ``log``; it inherits our cpus."""
     with log.open("ab") as output:
@@ -74,8 +89,10 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
+    if role != "watchdog":
+        _yield_memory(process.pid)
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 
 

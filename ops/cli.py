@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import exits, instance
+from ops import exits, instance, operator
 from ops.instance import InstanceError
+from ops.operator import OperatorError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Trade by an LLM's wishes in microseconds, on a lease.")
 Name = Annotated[str, typer.Option("--name", help="Which instance.")]
@@ -104,10 +105,22 @@ def status(name: Name = "paper") -> None:
 
 
 @app.command()
-def kill(reason: Annotated[str, typer.Option(help="Why; it is kept with the latch.")], name: Name = "paper") -> None:
+def kill(
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the latch.")] = "",
+    drill: Annotated[bool, typer.Option("--drill", help="Try it on a throwaway key; touches no epoch.")] = False,
+    name: Name = "paper",
+) -> None:
     """End trading now: lease withdrawn, sender killed, key revoked, orders cancelled, proven. Latched."""
-    _ask(name, {"op": "kill", "reason": reason})
-    print("killed; the next start waits for: pulex resume --operator NAME --reason TEXT")
+    if not (reason or drill):
+        _fail("kill needs --reason TEXT (or --drill)", exits.CONFIG)
+    try:
+        if drill:
+            operator.drill(name, print)
+            return
+        operator.kill(name, reason, print)
+    except OperatorError as error:
+        _fail(str(error), error.code)
+    print("the next start waits for: pulex resume --operator NAME --reason TEXT")
 
 
 @app.command()
@@ -126,6 +139,23 @@ def resume(
     """Lift a latch."""
     _ask(name, {"op": "resume", "operator": operator, "reason": reason})
     print("resumed; the supervisor arms again")
+
+
+@app.command()
+def witness(
+    config: Annotated[str, typer.Option(help="TOML file with [witness] listen, secret_file and this host's [venue].")],
+    name: Annotated[str | None, typer.Option(help="Name of the witness; NAME-witness without one.")] = None,
+) -> None:
+    """Second host: kill when the first host's authenticated beat stops. Until SIGTERM; status, kill, resume by --name."""
+    from ops.config import ConfigError
+    from ops.witness import prepare
+
+    try:
+        run_dir, lock = prepare(config, name)
+    except (ConfigError, InstanceError) as error:
+        _fail(str(error), exits.CONFIG)
+    os.set_inheritable(lock, True)  # the witness holds the instance in our place
+    os.execv(sys.executable, [sys.executable, "-m", "watchdog.witness", str(run_dir)])
 
 
 @app.command()
@@ -151,18 +181,10 @@ def venue(
 
 def _ask(name: str, message: dict[str, Any]) -> dict[str, Any]:
     """One request to the watchdog of an instance; ends the command when it is refused."""
-    from watchdog.client import WatchdogError, request
-
-    where = instance.paths(name)
-    if not instance.running(where):
-        _fail(f"{name} is not running; start it with pulex run", exits.ABSENT)
     try:
-        answer, _ = request(where.run_dir, message, timeout_s=30.0)
-    except WatchdogError as error:
-        _fail(str(error), exits.ABSENT)
-    if not answer.get("ok"):
-        _fail(str(answer.get("reason", "refused")), exits.HALTED)
-    return answer
+        return operator.ask(name, message)
+    except OperatorError as error:
+        _fail(str(error), error.code)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ unit in the key; decimals of prices and sizes are strings, so that no float ever
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import pathlib
 import tomllib
@@ -145,6 +146,39 @@ class Kill(_Model):
     on_halt: Literal["hold", "exit"] = "hold"
 
 
+class Watchdog(_Model):
+    """What else guards the watchdog. device: the kernel's watchdog device, which resets a machine that hangs."""
+
+    device: str | None = None
+
+
+class Witness(_Model):
+    """A watchdog on a second host. The first host sends beats to send_to, the witness listens; key_id: one key does it all."""
+
+    send_to: str | None = None
+    listen: str | None = None
+    secret_file: str | None = None
+    beat_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
+    stop_ms: Annotated[int, Field(ge=100, le=600_000)] = 3000
+    key_id: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _complete(self) -> Witness:
+        if (self.send_to or self.listen) and not self.secret_file:
+            raise ValueError("send_to and listen need secret_file, the same secret on both hosts")
+        for key in ("send_to", "listen"):
+            host, _, port = (getattr(self, key) or "127.0.0.1:1").rpartition(":")
+            try:
+                ipaddress.ip_address(host.strip("[]"))
+                if not 0 < int(port) < 65536:
+                    raise ValueError
+            except ValueError:
+                raise ValueError(f"{key} must be ADDRESS:PORT with a numeric address") from None
+        if self.stop_ms < 5 * self.beat_ms:
+            raise ValueError("stop_ms must be at least 5 x beat_ms: a few lost packets are no dead host")
+        return self
+
+
 def _default_instruments() -> tuple[Instrument, ...]:
     return (
         Instrument(symbol="BTC-USDC", base="BTC", quote="USDC", tick_size="0.01", lot_size="0.00001"),
@@ -170,6 +204,8 @@ class Config(_Model):
         Strategy(name="market_making", parameters={"allow_short": 1}),
     )
     kill: Kill = Kill()
+    watchdog: Watchdog = Watchdog()
+    witness: Witness = Witness()
 
     @pydantic.model_validator(mode="after")
     def _known_symbols(self) -> Config:
@@ -231,6 +267,8 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "signal": Signal,
         "strategies": Strategy,
         "kill": Kill,
+        "watchdog": Watchdog,
+        "witness": Witness,
     }
     return list(sections.get(str(location[0]), Config).model_fields) if location else list(Config.model_fields)
 

@@ -9,7 +9,6 @@ disarmed with ``V`` only after an end that was proven; after a crash it keeps ru
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterable
@@ -27,22 +26,16 @@ if TYPE_CHECKING:
 OOM_SCORE_ADJ = -900  # the kernel takes everybody else of this host first
 DEVICE_PERIOD_NS = 2_000_000_000  # drivers time out after 10 s or more
 STATUS_PERIOD_NS = 1_000_000_000
-MCL_CURRENT, MCL_ONFAULT = 1, 4
 
 
 def protect(cpus: Iterable[int], oom_file: Path = Path("/proc/self/oom_score_adj")) -> list[str]:
-    """Low OOM score, locked memory, own cpus (none = stay where we are). Returns what the host refused, a line each."""
+    """Low OOM score and own cpus (none = stay where we are). Returns what the host refused, a line each."""
     refused = []
     try:
         if int(oom_file.read_text()) > OOM_SCORE_ADJ:  # a manager may have set it lower still
             oom_file.write_text(f"{OOM_SCORE_ADJ}\n")
     except (OSError, ValueError) as error:
         refused.append(f"oom_score_adj {OOM_SCORE_ADJ} ({_why(error)}): under memory pressure the watchdog may go first")
-    libc = ctypes.CDLL(None, use_errno=True)
-    # Called when everything is loaded, and not MCL_FUTURE: beyond RLIMIT_MEMLOCK that makes later allocations fail in
-    # the middle of a kill. ONFAULT: the untouched megabytes of thread stacks are not worth the memory.
-    if libc.mlockall(MCL_CURRENT | MCL_ONFAULT) != 0:
-        refused.append(f"mlockall ({os.strerror(ctypes.get_errno())}): raise LimitMEMLOCK or ulimit -l")
     wanted = set(cpus)
     try:
         if wanted:

@@ -71,9 +71,8 @@ def _environment(role: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if role == "watchdog" or name not in MANAGER}
 
 
-def _yield_memory(pid: int) -> None:
+def _yield_memory(score: pathlib.Path) -> None:
     """The unit's low OOM score is meant for supervisor and watchdog; the others go first."""
-    score = pathlib.Path(f"/proc/{pid}/oom_score_adj")
     with contextlib.suppress(OSError, ValueError):  # it has ended already, and is found so
         if int(score.read_text()) < 0:
             score.write_text("0")
@@ -92,7 +91,7 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
     if role != "watchdog":
-        _yield_memory(process.pid)
+        _yield_memory(pathlib.Path(f"/proc/{process.pid}/oom_score_adj"))
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 
 

@@ -77,9 +77,6 @@ class Run:
     def trade(self) -> Engine:
         """Everything up to a granted lease, with one resting order."""
         self.start()
-        return self.trade_after_start()
-
-    def trade_after_start(self) -> Engine:
         assert self.ask("kill_test")["result"] == "pass"
         answer = self.register()
         assert answer["ok"], answer.get("reason")

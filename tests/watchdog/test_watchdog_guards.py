@@ -172,7 +172,8 @@ def test_a_configured_device_that_is_absent_or_fails_is_an_alarm(tmp_path: Path)
 
 def protected(preparation: str, call: str) -> list[str]:
     """``protect`` in a process of its own: nothing of it may stick to the test."""
-    code = f"import ctypes, pathlib, resource\nfrom watchdog import processes\nfrom watchdog.guards import protect\n{preparation}\nprint(*{call}, sep='\\n')"
+    imports = "import ctypes, pathlib, resource\nfrom watchdog import processes\nfrom watchdog.guards import protect"
+    code = f"{imports}\n{preparation}\nprint(*{call}, sep='\\n')"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return result.stdout.splitlines()
 

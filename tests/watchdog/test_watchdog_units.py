@@ -88,9 +88,9 @@ def until(manager: Manager, name: str) -> dict[str, str]:
 def test_a_watchdog_says_ready_lives_tells_its_state_and_stops(manager: Manager, run: Run) -> None:
     run.start()
     assert until(manager, "READY")["STATUS"] == "lease withheld, epoch 0"
-    run.trade_after_start()
-    assert until(manager, "STATUS")["STATUS"].startswith("lease ")
     assert until(manager, "WATCHDOG") == {"WATCHDOG": "1"}
+    run.ask("halt", reason="lunch")
+    assert until(manager, "STATUS")["STATUS"] == "lease withdrawn, epoch 0, latched: halted: lunch"
     assert run.ask("stop") == {"ok": True}
     assert until(manager, "STOPPING")["STATUS"] == "ended, nothing left open"
 

@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test check bench top stats kill clean
+.PHONY: help run run-colo venue test check bench top stats kill drill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -44,6 +44,9 @@ stats: $(STAMP) ## all figures of a running system as JSON
 
 kill: $(STAMP) ## end trading now: REASON="why"
 	@$(PULEX) kill --reason "$(REASON)"
+
+drill: $(STAMP) ## try the kill on a throwaway key of the running system, every step timed
+	@$(PULEX) kill --drill
 
 clean: ## remove the virtual environment and all caches of this folder
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

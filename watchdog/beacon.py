@@ -79,9 +79,10 @@ class Beacon:
             if answer.nonce == self.nonce and answer.sequence <= self.seen:
                 continue
             self.seen, self.nonce, self.stamp_ns, self.heard_ns = answer.sequence, answer.nonce, answer.stamp_ns, now_ns
-            if answer.state == KILLED and self.answer_state != KILLED:
-                self.alarm("the witness has killed: its latch needs a resume of its own")
-                self.killed()
+            if answer.state == KILLED:
+                if self.answer_state != KILLED:
+                    self.alarm("the witness has killed: its latch needs a resume of its own")
+                self.killed()  # each time: a resume on this host alone does not outlast the witness's latch
             self.answer_state = answer.state
 
     def farewell(self) -> None:

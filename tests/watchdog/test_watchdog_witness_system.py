@@ -272,3 +272,5 @@ def test_a_kill_at_the_witness_latches_the_first_host_too(pair: Pair) -> None:
     assert pair.far.ask("kill", reason="drill")["ok"]
     pair.run.wait(lambda: bool((pair.run.ask("status")["kill"] or {}).get("proven")))
     assert pair.run.latch()["cause"] == "witness"
+    assert pair.run.ask("resume", operator="ann", reason="on this host alone")["ok"] is True
+    pair.run.wait(lambda: pair.run.latch().get("cause") == "witness")

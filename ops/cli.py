@@ -134,10 +134,11 @@ def halt(reason: Annotated[str, typer.Option(help="Why.")] = "operator", name: N
 def resume(
     operator: Annotated[str, typer.Option(help="Who answers for it.")],
     reason: Annotated[str, typer.Option(help="Why trading may go on.")],
+    force: Annotated[bool, typer.Option("--force", help="Although the kill is not proven: look at the venue first.")] = False,
     name: Name = "paper",
 ) -> None:
     """Lift a latch."""
-    _ask(name, {"op": "resume", "operator": operator, "reason": reason})
+    _ask(name, {"op": "resume", "operator": operator, "reason": reason, "force": force})
     print("resumed; the supervisor arms again")
 
 

@@ -126,6 +126,30 @@ def test_a_kill_that_is_not_proven_says_which_step_failed(run: Run, monkeypatch:
     assert caught.value.code == exits.UNCLEAN
 
 
+def test_the_proof_is_found_on_disk_when_the_run_ended_before_it_could_be_asked(run: Run) -> None:
+    run.trade()
+    run.ask("kill", reason="drill")
+    run.wait(lambda: run.latch().get("proven") is True)
+    assert run.dog is not None
+    run.dog.kill()
+    run.dog.wait()
+    said: list[str] = []
+    operator._wait_for_proof(instance.paths("r"), said.append)
+    assert said[0].startswith("kill proven after")
+
+
+def test_an_unproven_kill_is_resumed_by_force_alone(run: Run) -> None:
+    run.trade()
+    run.exchange.revoke = "fail"
+    run.ask("kill", reason="drill")
+    words = ["resume", "--operator", "ann", "--reason", "looked at the venue", "--name", "r"]
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, "not proven" in refused.stderr) == (exits.HALTED, True)
+    assert CliRunner().invoke(app, [*words, "--force"]).exit_code == exits.OK
+    assert run.ask("status")["latched"] is False
+    assert json.loads((run.state / "operator.log").read_text().splitlines()[-1])["operator"] == "ann"
+
+
 def test_a_drill_times_each_step_is_kept_and_touches_nothing_of_the_running_epoch(run: Run) -> None:
     engine = run.trade()
     before = engine.ask("lease")

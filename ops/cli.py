@@ -11,9 +11,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import exits, instance, operator
+from ops import commands, exits, instance
+from ops.commands import CommandError
 from ops.instance import InstanceError
-from ops.operator import OperatorError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Trade by an LLM's wishes in microseconds, on a lease.")
 Name = Annotated[str, typer.Option("--name", help="Which instance.")]
@@ -115,10 +115,10 @@ def kill(
         _fail("kill needs --reason TEXT (or --drill)", exits.CONFIG)
     try:
         if drill:
-            operator.drill(name, print)
+            commands.drill(name, print)
             return
-        operator.kill(name, reason, print)
-    except OperatorError as error:
+        commands.kill(name, reason, print)
+    except CommandError as error:
         _fail(str(error), error.code)
     print("the next start waits for: pulex resume --operator NAME --reason TEXT")
 
@@ -183,8 +183,8 @@ def venue(
 def _ask(name: str, message: dict[str, Any]) -> dict[str, Any]:
     """One request to the watchdog of an instance; ends the command when it is refused."""
     try:
-        return operator.ask(name, message)
-    except OperatorError as error:
+        return commands.ask(name, message)
+    except CommandError as error:
         _fail(str(error), error.code)
 
 

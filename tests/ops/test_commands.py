@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ops import exits, instance, operator
+from ops import commands, exits, instance
 from ops.cli import app
+from ops.commands import CommandError
 from ops.instance import Paths
-from ops.operator import OperatorError
 from tests.watchdog.conftest import Run
 from watchdog import drill
+from watchdog.processes import start_time
 
 
 @pytest.fixture
@@ -37,12 +38,8 @@ def children(run: Run) -> None:
     assert run.dog is not None
     assert run.engine is not None
     pids = {"watchdog": run.dog.pid, "execution": run.engine.pid}
-    rows = {role: [pid, operator_start(pid)] for role, pid in pids.items()}
+    rows = {role: [pid, start_time(pid)] for role, pid in pids.items()}
     (run.path / "children.json").write_text(json.dumps(rows))
-
-
-def operator_start(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
 
 
 def assert_dead(run: Run) -> None:
@@ -56,7 +53,7 @@ def assert_dead(run: Run) -> None:
 def test_kill_waits_for_the_proof(run: Run) -> None:
     run.trade()
     said: list[str] = []
-    operator.kill("r", "drill", said.append)
+    commands.kill("r", "drill", said.append)
     assert_dead(run)
     assert said[-1].startswith("kill proven after")
 
@@ -64,7 +61,7 @@ def test_kill_waits_for_the_proof(run: Run) -> None:
 def test_kill_works_when_the_engine_is_gone(run: Run) -> None:
     run.start()
     run.exchange.rest("1")  # left by an engine of yesterday
-    operator.kill("r", "leftovers", lambda _: None)
+    commands.kill("r", "leftovers", lambda _: None)
     assert run.exchange.orders == {}
     assert run.latch()["proven"] is True
 
@@ -78,10 +75,10 @@ def test_every_command_works_when_the_pages_are_corrupt(run: Run, garbage: bytes
                 file.write(garbage * (os.fstat(file.fileno()).st_size // 8))
     before = engine.ask("lease")["renewals"]
     run.wait(lambda: engine.ask("lease")["renewals"] > before + 3)
-    operator.drill("r", lambda _: None)
-    assert operator.ask("r", {"op": "halt", "reason": "look"})["ok"]
-    assert operator.ask("r", {"op": "resume", "operator": "ann", "reason": "looked"})["ok"]
-    operator.kill("r", "corrupt", lambda _: None)
+    commands.drill("r", lambda _: None)
+    assert commands.ask("r", {"op": "halt", "reason": "look"})["ok"]
+    assert commands.ask("r", {"op": "resume", "operator": "ann", "reason": "looked"})["ok"]
+    commands.kill("r", "corrupt", lambda _: None)
     assert_dead(run)
     assert run.dog is not None
     assert run.dog.poll() is None
@@ -94,7 +91,7 @@ def test_kill_works_when_watchdog_and_engine_are_both_gone(run: Run, capfd: pyte
     for process in (run.dog, engine.process):
         process.kill()
         process.wait()
-    operator.kill("r", "the whole house is dead", lambda _: None)
+    commands.kill("r", "the whole house is dead", lambda _: None)
     assert_dead(run)
     assert "kill proven" in capfd.readouterr().out
     assert "without a watchdog" in (run.state / "operator.log").read_text()
@@ -103,14 +100,14 @@ def test_kill_works_when_watchdog_and_engine_are_both_gone(run: Run, capfd: pyte
 
 
 def test_kill_ends_a_watchdog_that_hangs_and_the_engine_it_cannot_kill(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator, "ANSWER_S", 0.5)
+    monkeypatch.setattr(commands, "ANSWER_S", 0.5)
     engine = run.trade()
     children(run)
     assert run.dog is not None
     run.dog.send_signal(signal.SIGSTOP)
     said: list[str] = []
     began = time.monotonic()
-    operator.kill("r", "it hangs", said.append)
+    commands.kill("r", "it hangs", said.append)
     assert time.monotonic() - began < 5.0
     assert_dead(run)
     assert engine.process.wait() == -signal.SIGKILL
@@ -118,11 +115,11 @@ def test_kill_ends_a_watchdog_that_hangs_and_the_engine_it_cannot_kill(run: Run,
 
 
 def test_a_kill_that_is_not_proven_says_which_step_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator, "PROOF_S", 1.0)
+    monkeypatch.setattr(commands, "PROOF_S", 1.0)
     run.trade()
     run.exchange.revoke = "fail"
-    with pytest.raises(OperatorError, match=r"NOT PROVEN.*revoke: .*503") as caught:
-        operator.kill("r", "drill", lambda _: None)
+    with pytest.raises(CommandError, match=r"NOT PROVEN.*revoke: .*503") as caught:
+        commands.kill("r", "drill", lambda _: None)
     assert caught.value.code == exits.UNCLEAN
 
 
@@ -134,7 +131,7 @@ def test_the_proof_is_found_on_disk_when_the_run_ended_before_it_could_be_asked(
     run.dog.kill()
     run.dog.wait()
     said: list[str] = []
-    operator._wait_for_proof(instance.paths("r"), said.append)
+    commands._wait_for_proof(instance.paths("r"), said.append)
     assert said[0].startswith("kill proven after")
 
 
@@ -154,7 +151,7 @@ def test_a_drill_times_each_step_is_kept_and_touches_nothing_of_the_running_epoc
     engine = run.trade()
     before = engine.ask("lease")
     said: list[str] = []
-    operator.drill("r", said.append)
+    commands.drill("r", said.append)
     assert [line.split()[0] for line in said] == ["create", "use", "revoke", "probe", "kill"]
     after = engine.ask("lease")
     assert (after["epoch"], after["state"]) == (before["epoch"], before["state"])
@@ -172,7 +169,7 @@ def test_a_drill_times_each_step_is_kept_and_touches_nothing_of_the_running_epoc
 
 def test_the_last_drill_is_known_to_the_next_watchdog_and_a_torn_line_is_passed_over(run: Run) -> None:
     run.start()
-    operator.drill("r", lambda _: None)
+    commands.drill("r", lambda _: None)
     assert run.dog is not None
     run.dog.kill()
     run.dog.wait()
@@ -186,16 +183,16 @@ def test_the_last_drill_is_known_to_the_next_watchdog_and_a_torn_line_is_passed_
 def test_a_drill_that_does_not_pass_ends_with_code_5_and_an_alarm(run: Run, switch: str, text: str) -> None:
     run.exchange.revoke, run.exchange.unsupported = switch, switch == "absent"
     run.start()
-    with pytest.raises(OperatorError, match=text) as caught:
-        operator.drill("r", lambda _: None)
+    with pytest.raises(CommandError, match=text) as caught:
+        commands.drill("r", lambda _: None)
     assert caught.value.code == exits.KILL_TEST
     assert "kill drill" in (run.path / "logs/watchdog.log").read_text()
 
 
 def test_a_drill_goes_on_while_latched(run: Run) -> None:
     run.trade()
-    operator.kill("r", "end", lambda _: None)
-    operator.drill("r", lambda _: None)
+    commands.kill("r", "end", lambda _: None)
+    commands.drill("r", lambda _: None)
     assert run.ask("status")["latched"] is True
 
 

@@ -24,7 +24,7 @@ ANSWER_S, PROOF_S, ATTEMPTS = 3.0, 15.0, 3
 Say = Callable[[str], None]
 
 
-class OperatorError(RuntimeError):
+class CommandError(RuntimeError):
     """It was not done; ``code`` is the exit code, the text says what to do."""
 
     def __init__(self, text: str, code: int) -> None:
@@ -33,21 +33,21 @@ class OperatorError(RuntimeError):
 
 
 def ask(name: str, message: dict[str, Any], timeout_s: float = 30.0) -> dict[str, Any]:
-    """One request to the watchdog or witness of an instance. Raises OperatorError."""
+    """One request to the watchdog or witness of an instance. Raises CommandError."""
     where = instance.paths(name)
     try:
         answer, _ = request(where.run_dir, message, timeout_s)
     except WatchdogError as error:
         if not instance.running(where):
-            raise OperatorError(f"{name} is not running; start it with pulex run", exits.ABSENT) from None
-        raise OperatorError(str(error), exits.ABSENT) from None
+            raise CommandError(f"{name} is not running; start it with pulex run", exits.ABSENT) from None
+        raise CommandError(str(error), exits.ABSENT) from None
     if not answer.get("ok"):
-        raise OperatorError(str(answer.get("reason", "refused")), exits.HALTED)
+        raise CommandError(str(answer.get("reason", "refused")), exits.HALTED)
     return answer
 
 
 def kill(name: str, reason: str, say: Say) -> None:
-    """End trading and wait for the proof. Raises OperatorError when there is none."""
+    """End trading and wait for the proof. Raises CommandError when there is none."""
     where = instance.paths(name)
     for _ in range(ATTEMPTS):
         try:
@@ -57,9 +57,9 @@ def kill(name: str, reason: str, say: Say) -> None:
                 return
             continue
         if not answer.get("ok"):
-            raise OperatorError(str(answer.get("reason", "refused")), exits.HALTED)
+            raise CommandError(str(answer.get("reason", "refused")), exits.HALTED)
         return _wait_for_proof(where, say)
-    raise OperatorError(f"no watchdog of {name} answers, and one holds {where.state_dir}: end it, then again", exits.UNCLEAN)
+    raise CommandError(f"no watchdog of {name} answers, and one holds {where.state_dir}: end it, then again", exits.UNCLEAN)
 
 
 def _wait_for_proof(where: Paths, say: Say) -> None:
@@ -75,7 +75,7 @@ def _wait_for_proof(where: Paths, say: Say) -> None:
             return say(f"kill proven after {record['ms']} ms")
         time.sleep(0.05)
     failed = [f"{step['step']}: {step['detail']}" for step in record.get("steps", ()) if not step["ok"]]
-    raise OperatorError(f"kill NOT PROVEN yet, it goes on: {'; '.join(failed) or 'no account of it'}", exits.UNCLEAN)
+    raise CommandError(f"kill NOT PROVEN yet, it goes on: {'; '.join(failed) or 'no account of it'}", exits.UNCLEAN)
 
 
 def _latch(where: Paths) -> dict[str, Any]:
@@ -93,14 +93,14 @@ def _kill_alone(where: Paths, reason: str, say: Say) -> bool:
         config = {"mode": ""}
     ended = config.get("mode") == "paper" and not instance.running(where) and not paper.answers(config)
     if not config["mode"] or ended:
-        raise OperatorError(f"{where.run_dir.name} is not running; start it with pulex run", exits.ABSENT)
+        raise CommandError(f"{where.run_dir.name} is not running; start it with pulex run", exits.ABSENT)
     _end_hung_watchdog(where, say)
     say("no watchdog answers: the kill is done from here")
     done = subprocess.run([sys.executable, "-m", "watchdog.alone", str(where.run_dir), reason], cwd=ROOT)
     if done.returncode == alone.BUSY:
         return False
     if done.returncode != alone.PROVEN:
-        raise OperatorError("kill NOT PROVEN: see the lines above, and cancel at the venue by hand", exits.UNCLEAN)
+        raise CommandError("kill NOT PROVEN: see the lines above, and cancel at the venue by hand", exits.UNCLEAN)
     return True
 
 
@@ -117,12 +117,12 @@ def _end_hung_watchdog(where: Paths, say: Say) -> None:
 
 
 def drill(name: str, say: Say) -> None:
-    """The kill drill: a throwaway key, each step timed. Raises OperatorError when it did not pass."""
+    """The kill drill: a throwaway key, each step timed. Raises CommandError when it did not pass."""
     answer = ask(name, {"op": "drill"})
     for step, at_ms in answer.get("at_ms", {}).items():
         say(f"{step:8} done at {at_ms} ms")
     result = answer["result"]
     text = f"kill drill {'NOT PROVEN' if result == 'not_proven' else result}: {answer['refusal']}, {answer['ms']} ms"
     if result != "pass":
-        raise OperatorError(text, exits.KILL_TEST)
+        raise CommandError(text, exits.KILL_TEST)
     say(text)

@@ -15,7 +15,7 @@ from tests.watchdog.conftest import Run
 from tests.watchdog.stub import ROOT
 from tests.watchdog.test_watchdog_guards import Manager
 
-UNITS = sorted((ROOT / "packaging/systemd").glob("*.service"))
+UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 INSTALLED = "/opt/pulex/.venv/bin/pulex"
 
 
@@ -57,7 +57,7 @@ def test_there_is_a_unit_for_each_host() -> None:
 
 
 def test_the_unit_lets_the_watchdog_outlive_everything_else() -> None:
-    own = settings(ROOT / "packaging/systemd/pulex@.service")
+    own = settings(ROOT / "deploy/systemd/pulex@.service")
     assert (own["Type"], own["NotifyAccess"], own["WatchdogSec"]) == ("notify", "all", "30")
     assert own["KillMode"] == "process"  # a dead supervisor must not take the watchdog with it
     assert own["OOMPolicy"] == "continue"

@@ -22,6 +22,7 @@ from fabric.segment import process_start
 
 SHARE_A_CPU = ("feed", "execution")
 CORE_BYTES = 1  # hot processes hold keys; 0 would still let a core be piped to a program, 1 is too little for a file too
+MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S = 0.2, 5.0, 30.0
 
 
@@ -73,6 +74,18 @@ class Child:
         return True
 
 
+def _environment(role: str) -> dict[str, str]:
+    """Ours; the service manager is for the watchdog alone, so that nobody else can give its sign of life."""
+    return {name: value for name, value in os.environ.items() if role == "watchdog" or name not in MANAGER}
+
+
+def _yield_memory(score: pathlib.Path) -> None:
+    """The unit's low OOM score is meant for supervisor and watchdog; the others go first."""
+    with contextlib.suppress(OSError, ValueError):  # it has ended already, and is found so
+        if int(score.read_text()) < 0:
+            score.write_text("0")
+
+
 def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
     """Start ``python COMMAND...`` with its output in ``log`` and without core dumps; it inherits our cpus."""
     with log.open("ab") as output:
@@ -84,11 +97,13 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             start_new_session=role not in SHARE_A_CPU,
             process_group=0 if role in SHARE_A_CPU else None,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
     if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))
+    if role != "watchdog":
+        _yield_memory(pathlib.Path(f"/proc/{process.pid}/oom_score_adj"))
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 
 

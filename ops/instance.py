@@ -175,8 +175,7 @@ def compose(
         if missing := [key for key in ("ws_url", "rest_url", "budget_messages") if not venue[key]]:
             raise ConfigError(f"{source}: venue.{missing[0]}: missing; live mode needs it")
         if config.venue.key_sources() != 1:
-            sources = "management_key_file, management_key_credential and management_key_vault"
-            raise ConfigError(f"{source}: venue: live mode needs exactly one of {sources}")
+            raise ConfigError(f"{source}: venue: live mode needs exactly one of {configuration.KEY_SOURCES}")
     else:
         ws = choose_port(config.paper.ws_port, "paper.ws_port")
         rest = choose_port(config.paper.rest_port, "paper.rest_port")

@@ -56,6 +56,8 @@ FAULTS: dict[str, Fault] = {
     "supervisor": Fault(KILL, "the supervisor died", fixed=True),
     "signal": Fault(KILL, "SIGTERM with an execution process registered", fixed=True),
     "unproven": Fault(KILL, "an orderly end could not be proven", fixed=True),
+    "witness": Fault(KILL, "the witness on the second host has killed", fixed=True),
+    "host": Fault(KILL, "the witness's own cause: no beat of the first host", fixed=True),
     "damaged": Fault(KILL, "the durable latch is unreadable", fixed=True),
 }
 

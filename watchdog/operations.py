@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fabric import layout
-from watchdog import faults, hashes, processes
+from watchdog import drill, faults, hashes, processes
 from watchdog.credentials import CredentialError, KeysUnsupported, Minted, kill_test, probe_order
 from watchdog.processes import Process, ProcessError
 from watchdog.server import Peer
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 ROLES = ("execution", "feed")
 SUPERVISOR_OPS = ("expect", "kill_test", "arm", "stop")
-KILL_TEST_RESULTS = ("", "pass", "fail", "not_proven")
 
 
 class RevokedElsewhere(CredentialError):
@@ -37,6 +36,7 @@ class Operations:
     def __init__(self, dog: Watchdog) -> None:
         self.dog = dog
         self.expected: dict[str, Expected] = {}
+        self.drill = drill.last(dog.state_dir)
 
     def handle(self, peer: Peer, request: dict[str, Any]) -> None:
         """Answer, now or later; a request that makes no sense is refused and changes nothing."""
@@ -90,10 +90,26 @@ class Operations:
             dog.kill_test = result
             dog.stats.set(layout.WC_LAST_KILL_TEST_NS, time.monotonic_ns())
             dog.stats.set(layout.WC_LAST_KILL_TEST_MS, round(result["ms"]))
-            dog.stats.set(layout.WC_KILL_TEST_RESULT, KILL_TEST_RESULTS.index(result["result"]))
+            dog.stats.set(layout.WC_KILL_TEST_RESULT, drill.RESULTS.index(result["result"]))
             peer.reply({"ok": True, **result})
 
         dog.workers.submit(lambda: kill_test(dog.venue, dog.ring, order), done)
+
+    def op_drill(self, peer: Peer, _request: dict[str, Any]) -> None:
+        """The start test at any time, by an operator, also while latched; it is recorded, and decides nothing."""
+        dog = self.dog
+        order = probe_order(dog.config, dog.durable.epoch(), dog.rules.ttl_ns // 1_000_000)
+
+        def done(result: Any) -> None:
+            if isinstance(result, Exception):
+                return peer.refuse(f"the drill broke: {type(result).__name__}")
+            self.drill = result
+            drill.show(dog.stats, result)
+            if result["result"] != "pass":
+                dog.alarm(f"kill drill {result['result']}: {result['refusal']}")
+            peer.reply({"ok": True, **result})
+
+        dog.workers.submit(lambda: drill.run(dog.new_venue(), dog.ring, order, dog.state_dir), done)
 
     def op_arm(self, peer: Peer, _request: dict[str, Any]) -> None:
         dog = self.dog
@@ -209,6 +225,7 @@ class Operations:
                 "reason": dog.reason,
                 "kill_test": dog.kill_test,
                 "revokers": dog.crew.rows(),
+                "drill": self.drill,
                 "kill": {name: record.get(name) for name in fields} if record else None,
             }
         )

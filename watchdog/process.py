@@ -11,14 +11,13 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 from fabric import layout
-from watchdog import lease, processes
+from watchdog import guards, lease, processes
 from watchdog.beat import stop_requested
 from watchdog.credentials import CredentialError
 from watchdog.ending import Ending
@@ -58,6 +57,7 @@ class Watchdog(Ending):
         self.poller = select.epoll()
         self.operations = Operations(self)
         self.server = Server(run_dir / "watchdog.sock", self.poller, self.operations.handle)
+        self.guards = guards.of(self)
 
     # --- Loop ------------------------------------------------------------------------------------------------------
     def run(self) -> int:
@@ -85,6 +85,7 @@ class Watchdog(Ending):
             now = time.monotonic_ns()
             self.stats.heartbeat(now)
             self.stats.count(layout.WC_POLLS)
+            self.guards.tick(now)
             self.stats.record(layout.WH_POLL, now - last_ns)
             last_ns = now
         self.stats.status(layout.P_STATE, layout.PROCESS_STOPPED)
@@ -224,8 +225,8 @@ def main(run_dir: str) -> int:
         raise StartError(f"config.json lacks {error}") from None
     except (OSError, ValueError, TypeError) as error:
         raise StartError(f"{type(error).__name__}: {error}") from None
-    for name in refused:
-        print(f"watchdog: the host refused {name}", file=sys.stderr)
+    for name in refused + guards.protect(dog.config.get("placement", {}).get("watchdog", ())):
+        dog.alarm(f"the host refused {name}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def on_sigterm(*_: object) -> None:
@@ -233,6 +234,7 @@ def main(run_dir: str) -> int:
 
     signal.signal(signal.SIGTERM, on_sigterm)
     code = dog.run()
+    dog.guards.stop(code == 0, dog.ending != "signal")
     if dog.ending == "supervisor":
         processes.end_house(Path(run_dir) / "children.json")
     return code

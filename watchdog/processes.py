@@ -180,8 +180,8 @@ def locks_without_limit() -> bool:
     """No RLIMIT_MEMLOCK holds for this process: it is infinite, or CAP_IPC_LOCK passes it."""
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
         return True
-    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/self/status", encoding="ascii") as file:
-        effective = next(line.split()[1] for line in file if line.startswith("CapEff:"))
+    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/self/status", "rb") as file:
+        effective = next(line.split()[1] for line in file if line.startswith(b"CapEff:"))
         return bool(int(effective, 16) & CAP_IPC_LOCK_BIT)
     return False
 

@@ -19,6 +19,7 @@ from watchdog.credentials import KeyRing
 from watchdog.venue import Unreachable, Venue
 
 PERIOD_S = 1.0
+CALLS = 5  # of one reading
 AROUND_NS = 1_000_000_000  # how far the venue's moment and the engine's may lie apart
 DISAGREE_NS = 3_000_000_000
 LOST_NS = 10_000_000_000
@@ -79,8 +80,9 @@ def read(venue: Venue, ring: KeyRing, after: int) -> Reading:
 
 
 def watch_account(venue: Venue, ring: KeyRing, tell: Callable[[Reading | Unreachable], None]) -> None:
-    """Read at least each second, for ever; every outcome is told."""
-    after = 0
+    """Read each second, or as often as the venue's rate budget leaves room for, for ever; every outcome is told."""
+    after, budget = 0, venue.way.budget
+    period_s = max(PERIOD_S, budget.spacing_s(CALLS)) if budget is not None else PERIOD_S
     while True:
         began = time.monotonic()
         try:
@@ -89,7 +91,7 @@ def watch_account(venue: Venue, ring: KeyRing, tell: Callable[[Reading | Unreach
             tell(reading)
         except Unreachable as error:
             tell(error)
-        time.sleep(max(0.05, PERIOD_S - (time.monotonic() - began)))
+        time.sleep(max(0.05, period_s - (time.monotonic() - began)))
 
 
 class Start(NamedTuple):

@@ -46,6 +46,7 @@ class Exchange:
         self.unsupported = False
         self.position = "0.01000"
         self.fills: list[dict[str, Any]] = []
+        self.one_key = False  # the management key is a key like the others, and can be revoked
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -86,7 +87,7 @@ class Exchange:
         self.server.server_close()
 
     def scope(self, key: str) -> str | None:
-        if key == MANAGEMENT_KEY:
+        if key == MANAGEMENT_KEY and not self.one_key:
             return "manage"
         rows = [row for row in self.keys.values() if row["api_key"] == key and not row["revoked"]]
         return rows[0]["scope"] if rows else None

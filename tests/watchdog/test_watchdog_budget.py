@@ -49,6 +49,11 @@ def test_no_window_of_any_phase_holds_more_than_the_share(urgent: bool) -> None:
     assert most == (30 if urgent else 15)
 
 
+def test_rounds_that_keep_their_distance_use_half_of_what_is_not_the_kills() -> None:
+    one, _ = budget(messages=1200, window_s=60.0)
+    assert one.spacing_s(5) == pytest.approx(60 / 18)  # 18 rounds of 5 calls are half of 180
+
+
 def test_a_call_waits_for_room_until_its_deadline_and_no_longer() -> None:
     one, clock = budget()
     waits: list[float] = []

@@ -216,3 +216,18 @@ def test_a_damaged_latch_is_a_latch(tmp_path: Path, bench: Bench) -> None:
 def test_histogram_buckets_hold_two_digits_up_to_a_minute() -> None:
     assert [bucket(value) for value in (0, 1, 255, 256, 257)] == [0, 1, 255, 256, 256]
     assert bucket(60_000_000_000) < 3840
+
+
+@pytest.mark.parametrize(("late", "rounds"), [(0, 1), (10**6, kill_module.ONE_KEY_PATIENCE + 1)])
+def test_where_one_key_does_both_the_book_is_emptied_first_but_not_waited_for_for_ever(
+    bench: Bench, late: int, rounds: int
+) -> None:
+    """A sender that cannot be reached may place orders as fast as they are cancelled: then its key goes all the same."""
+    bench.record["one_key"], bench.venue.late = True, late
+    ladder = bench.ladder()
+    while "revoke" not in bench.names():
+        ladder.round()
+    assert bench.record["rounds"] == rounds
+    assert "keys" not in bench.names()  # the key that could read the list is the one that was revoked
+    assert bench.names().index("cancel_all") < bench.names().index("revoke")
+    assert bench.record["proven"] is (late == 0)

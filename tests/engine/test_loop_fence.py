@@ -11,6 +11,7 @@ import pytest
 from engine import loop
 from engine import tables as et
 from engine import wiring as wi
+from fabric import duty
 
 MS = 1_000_000
 TTL_NS = 200 * MS
@@ -23,17 +24,19 @@ class Loop:
         self.w, self.n = np.zeros(wi.ROWS, np.int64), np.zeros(wi.ROWS, np.int64)
         self.n[wi.WN_LEASE_TTL_NS] = TTL_NS
         self.c = SimpleNamespace(scalars=np.zeros(len(et.CORE_SCALARS), np.int64))
+        self.d = np.zeros(duty.WORDS, np.int64)
         self.told: list[int] = []
         self.valid = 1
         monkeypatch.setattr(loop, "inbound", SimpleNamespace(lease_valid=lambda *_: self.valid))
         monkeypatch.setattr(loop, "core", SimpleNamespace(on_lease=lambda _c, ok, _now: self.told.append(ok)))
+        monkeypatch.setattr(duty, "status_set", lambda *_: None)
         self.now = 10_000 * MS
 
     def after(self, gap_ns: int) -> int:
         """One pass that long after the last; whether it has permission."""
         self.now += gap_ns
+        self.n[wi.WN_GAP_NS] = duty.begin.py_func(self.d, 0, self.now)
         loop.check_permission.py_func(self.w, self.n, self.c, self.now)
-        self.n[wi.WN_LAST_PASS_NS] = self.now
         return int(self.n[wi.WN_LEASE_OK])
 
 

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,7 @@ from fabric import layout
 from tests.watchdog.conftest import Run
 from tests.watchdog.stub import ROOT
 from watchdog import processes
+from watchdog.process import LAPSES_MAX, LAPSES_NS, Watchdog
 from watchdog.processes import CGROUPS, Process, ProcessError, start_time
 
 PTRACE_SEIZE, PTRACE_DETACH = 0x4206, 17
@@ -62,6 +65,56 @@ def test_a_beat_that_cannot_be_believed_lapses_and_then_is_silence(run: Run, com
     run.lapsed(fault)
     assert engine.ask("lease")["deadline_ns"] == 0
     assert run.killed()["cause"] == "silent"
+
+
+def lapse(run: Run) -> None:
+    """Permission ends for a beat of another epoch, and comes back with the next one."""
+    assert run.engine is not None
+    run.engine.ask("epoch 1")
+    run.lapsed("wrong_epoch")
+    assert run.engine.ask("register")["ok"]
+    run.wait(lambda: run.ask("status")["state"] == "granted")
+
+
+def test_permission_that_lapses_for_the_eleventh_time_in_a_minute_is_a_kill(run: Run) -> None:
+    run.trade()
+    for _ in range(LAPSES_MAX):
+        lapse(run)
+    assert run.ask("status")["latched"] is False
+    began = time.monotonic()
+    sends(run, "epoch 1")
+    latch = run.killed()
+    assert (latch["cause"], latch["reason"]) == ("lapsing", "11 lapses in 60 s, the last one wrong_epoch")
+    assert_nothing_left(run, began)
+
+
+def test_where_the_configuration_says_so_lapses_go_on_for_ever(run: Run) -> None:
+    run.configure(tiers={"lapsing": "lapse"})
+    run.trade()
+    for _ in range(LAPSES_MAX + 2):
+        lapse(run)
+    assert run.ask("status")["latched"] is False
+
+
+@pytest.mark.parametrize(("apart_ns", "killed"), [(LAPSES_NS // LAPSES_MAX, True), (LAPSES_NS // LAPSES_MAX + 1, False)])
+def test_only_lapses_of_the_last_minute_count(monkeypatch: pytest.MonkeyPatch, apart_ns: int, killed: bool) -> None:
+    kills: list[str] = []
+    rules = SimpleNamespace(tiers={"lapsing": "kill"})
+    nothing = SimpleNamespace(end=lambda *_: None, count=lambda *_: None)
+    dog = SimpleNamespace(
+        page=nothing,
+        stats=nothing,
+        rules=rules,
+        alarm=lambda _: None,
+        lapses=deque(),
+        kill=lambda cause, _: kills.append(cause),
+    )
+    now = 10**12
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+    for _ in range(LAPSES_MAX + 1):
+        Watchdog.lapse(dog, "late", "no progress in time")  # type: ignore[arg-type]
+        now += apart_ns
+    assert kills == (["lapsing"] if killed else [])
 
 
 def test_a_damaged_page_header_is_a_page_that_nobody_beats_on(run: Run) -> None:

@@ -86,10 +86,12 @@ class Ladder:
         """Rounds until proven, told to stop, or out of time; True when proven."""
         end_ns = None if limit_s is None else self.began_ns + int(limit_s * 1e9)
         self._save()
+        doublings = 0  # of this ladder: what made a dead watchdog wait need not make its successor wait
         while not self.round() and not stopped():
             if end_ns is not None and self.tools.now_ns() >= end_ns:
                 break
-            pause = min(0.1 * 2 ** min(self.record["rounds"], 5), 2.0)
+            doublings = min(doublings + 1, 5)
+            pause = min(0.1 * 2**doublings, 2.0)
             self.tools.sleep_s(pause * random.uniform(0.5, 1.5))
         return bool(self.record["proven"])
 

@@ -135,6 +135,18 @@ def test_an_order_that_appears_between_the_reads_is_cancelled_and_reading_starts
     assert bench.names().count("open") == 4
 
 
+def test_a_successor_does_not_wait_as_long_as_its_dead_watchdog_had_come_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(bench, "sleep", lambda seconds: waits.append(seconds) or Bench.sleep(bench, seconds))
+    bench.record["rounds"] = 6
+    bench.venue.down = 9  # the cancel before the steps, and two tries of each of the four steps that need the venue
+    assert bench.run(bench.ladder())
+    assert bench.record["rounds"] == 8
+    assert max(waits) <= 0.3
+
+
 def test_an_unreachable_venue_is_unproven_then_cancelled_first_when_it_is_back(bench: Bench) -> None:
     bench.venue.down = 8  # two tries of each of the four steps that need it
     ladder = bench.ladder()

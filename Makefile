@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test chaos-fabric mutants check model bench bench-fabric top stats kill clean
+.PHONY: help run run-colo venue test chaos-fabric mutants check model model-lease bench bench-fabric top stats kill drill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -60,6 +60,13 @@ stats: $(STAMP) ## all figures of a running system as JSON
 
 kill: $(STAMP) ## end trading now: REASON="why"
 	@$(PULEX) kill --reason "$(REASON)"
+
+drill: $(STAMP) ## try the kill on a throwaway key of the running system, every step timed
+	@$(PULEX) kill --drill
+
+model-lease: $(STAMP) ## every interleaving of lease and order deadline (TTL 3 and 4); the short form is part of the tests
+	@$(VENV)/bin/python -m tests.watchdog.model.lease_model 3 1 2
+	@$(VENV)/bin/python -m tests.watchdog.model.lease_model 4 2 2
 
 clean: ## remove the virtual environment and all caches of this folder
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -281,7 +281,8 @@ WATCHDOG_COUNTERS = words(
     "renewals withheld lapses kills kill_steps_failed keys_minted keys_revoked cancel_alls probes_refused "
     "probes_accepted beats_stuck polls resumes disagreements last_kill_test_ns last_kill_test_ms epoch "
     "view_reads view_errors view_open_orders view_positions kill_test_result "
-    "revokers_proven revoker_failures revoker_refreshes budget_waits",
+    "revokers_proven revoker_failures revoker_refreshes budget_waits "
+    "last_drill_wall_s last_drill_ms drill_result witness_state",
 )
 WATCHDOG_HISTOGRAMS = words(_here, "WH", "poll renew_gap kill")
 JOURNAL_COUNTERS = words(_here, "JC", "records bytes syncs write_errors lost")

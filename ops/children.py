@@ -22,6 +22,7 @@ from fabric.segment import process_start
 
 SHARE_A_CPU = ("feed", "execution")
 CORE_BYTES = 1  # hot processes hold keys; 0 would still let a core be piped to a program, 1 is too little for a file too
+MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S = 0.2, 5.0, 30.0
 
 
@@ -73,6 +74,18 @@ class Child:
         return True
 
 
+def _environment(role: str) -> dict[str, str]:
+    """Ours; the service manager is for the watchdog alone, so that nobody else can give its sign of life."""
+    return {name: value for name, value in os.environ.items() if role == "watchdog" or name not in MANAGER}
+
+
+def _yield_memory(score: pathlib.Path) -> None:
+    """The unit's low OOM score is meant for supervisor and watchdog; the others go first."""
+    with contextlib.suppress(OSError, ValueError):  # it has ended already, and is found so
+        if int(score.read_text()) < 0:
+            score.write_text("0")
+
+
 def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
     """Start ``python COMMAND...`` with its output in ``log`` and without core dumps; it inherits our cpus."""
     with log.open("ab") as output:
@@ -84,24 +97,26 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             start_new_session=role not in SHARE_A_CPU,
             process_group=0 if role in SHARE_A_CPU else None,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
     if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))
+    if role != "watchdog":
+        _yield_memory(pathlib.Path(f"/proc/{process.pid}/oom_score_adj"))
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 
 
 class Backoff:
     """When a role may start again: doubling waits, forgotten after a healthy period. Pure: time is given."""
 
-    def __init__(self) -> None:
-        self.wait_s = BACKOFF_FIRST_S
+    def __init__(self, first_s: float = BACKOFF_FIRST_S) -> None:
+        self.first_s = self.wait_s = first_s
 
     def next_start(self, spawned_s: float, died_s: float) -> float:
         """The time of the next start of a process that lived from ``spawned_s`` to ``died_s``."""
         if died_s - spawned_s >= HEALTHY_S:
-            self.wait_s = BACKOFF_FIRST_S
+            self.wait_s = self.first_s
         due = died_s + self.wait_s
-        self.wait_s = min(self.wait_s * 2, BACKOFF_MAX_S)
+        self.wait_s = min(max(self.wait_s * 2, BACKOFF_FIRST_S), BACKOFF_MAX_S)
         return due

@@ -12,7 +12,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import exits, instance
+from ops import commands, exits, instance
+from ops.commands import CommandError
 from ops.instance import InstanceError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Trade by an LLM's wishes in microseconds, on a lease.")
@@ -105,10 +106,22 @@ def status(name: Name = "paper") -> None:
 
 
 @app.command()
-def kill(reason: Annotated[str, typer.Option(help="Why; it is kept with the latch.")], name: Name = "paper") -> None:
+def kill(
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the latch.")] = "",
+    drill: Annotated[bool, typer.Option("--drill", help="Try it on a throwaway key; touches no epoch.")] = False,
+    name: Name = "paper",
+) -> None:
     """End trading now: lease withdrawn, sender killed, key revoked, orders cancelled, proven. Latched."""
-    _ask(name, {"op": "kill", "reason": reason})
-    print("killed; the next start waits for: pulex resume --operator NAME --reason TEXT")
+    if not (reason or drill):
+        _fail("kill needs --reason TEXT (or --drill)", exits.CONFIG)
+    try:
+        if drill:
+            commands.drill(name, print)
+            return
+        commands.kill(name, reason, print)
+    except CommandError as error:
+        _fail(str(error), error.code)
+    print("the next start waits for: pulex resume --operator NAME --reason TEXT")
 
 
 @app.command()
@@ -122,10 +135,11 @@ def halt(reason: Annotated[str, typer.Option(help="Why.")] = "operator", name: N
 def resume(
     operator: Annotated[str, typer.Option(help="Who answers for it.")],
     reason: Annotated[str, typer.Option(help="Why trading may go on.")],
+    force: Annotated[bool, typer.Option("--force", help="Although the kill is not proven: look at the venue first.")] = False,
     name: Name = "paper",
 ) -> None:
     """Lift a latch."""
-    _ask(name, {"op": "resume", "operator": operator, "reason": reason})
+    _ask(name, {"op": "resume", "operator": operator, "reason": reason, "force": force})
     print("resumed; the supervisor arms again")
 
 
@@ -177,6 +191,23 @@ def _state(change: Callable[..., str], *arguments: Any) -> str:
 
 
 @app.command()
+def witness(
+    config: Annotated[str, typer.Option(help="TOML file with [witness] listen, secret_file and this host's [venue].")],
+    name: Annotated[str | None, typer.Option(help="Name of the witness; NAME-witness without one.")] = None,
+) -> None:
+    """Second host: kill when the first host's authenticated beat stops. Until SIGTERM; status, kill, resume by --name."""
+    from ops.config import ConfigError
+    from ops.witness import prepare
+
+    try:
+        run_dir, lock = prepare(config, name)
+    except (ConfigError, InstanceError) as error:
+        _fail(str(error), exits.CONFIG)
+    os.set_inheritable(lock, True)  # the witness holds the instance in our place
+    os.execv(sys.executable, [sys.executable, "-m", "watchdog.witness", str(run_dir)])
+
+
+@app.command()
 def venue(
     config: Annotated[str | None, typer.Option(help="TOML file; all defaults without one.")] = None,
     data: Annotated[str | None, typer.Option(help="Play this recorded market.")] = None,
@@ -199,18 +230,10 @@ def venue(
 
 def _ask(name: str, message: dict[str, Any]) -> dict[str, Any]:
     """One request to the watchdog of an instance; ends the command when it is refused."""
-    from watchdog.client import WatchdogError, request
-
-    where = instance.paths(name)
-    if not instance.running(where):
-        _fail(f"{name} is not running; start it with pulex run", exits.ABSENT)
     try:
-        answer, _ = request(where.run_dir, message, timeout_s=30.0)
-    except WatchdogError as error:
-        _fail(str(error), exits.ABSENT)
-    if not answer.get("ok"):
-        _fail(str(answer.get("reason", "refused")), exits.HALTED)
-    return answer
+        return commands.ask(name, message)
+    except CommandError as error:
+        _fail(str(error), error.code)
 
 
 def main() -> None:

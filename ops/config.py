@@ -16,13 +16,17 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from ops.config_ending import REVOKERS, Kill, Milliseconds, Model, VaultSecret, Watchdog, Witness
 from risk import limits as risk_limits
 from risk import tables as risk_tables
+from watchdog import faults, view
+from watchdog.budget import Budget
 
 LIMIT_KEYS = tuple(name for name in risk_tables.LIMIT if name not in ("_", "profile"))
 BASELINES = {"BTC": "1", "ETH": "20"}  # inventory of the paper account, so that both sides can be quoted
+KEY_SOURCES = "management_key_file, management_key_credential and management_key_vault"
 BUDGET_PERCENT = 70  # of a venue's budget for the engine, cancels included; the rest is the watchdog's
 _UNITS = ("ns", "us", "ms", "s", "ppm", "bps", "e8", "ticks", "lots")
 
@@ -43,35 +47,9 @@ def _decimal(text: str) -> str:
 
 DecimalText = Annotated[str, AfterValidator(_decimal)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class VaultToken(_Model):
-    """A Vault or OpenBao, and where the watchdog finds its token there."""
-
-    url: Annotated[str, Field(pattern=r"^https?://[^/?#]+/?$")]
-    token_file: str | None = None
-    token_credential: str | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _one_token(self) -> VaultToken:
-        if bool(self.token_file) == bool(self.token_credential):
-            raise ValueError("needs token_file or token_credential, one of them")
-        return self
-
-
-class VaultSecret(VaultToken):
-    """One field of one secret of its key-value engine, such as secret/data/pulex."""
-
-    path: str
-    field: str = "management_key"
-
-
-class Venue(_Model):
+class Venue(Model):
     """Where to trade in live mode; the paper venue fills in addresses and key by itself.
 
     budget_messages: how many messages and calls the venue takes from the account in budget_window_ms, cancels included;
@@ -91,7 +69,7 @@ class Venue(_Model):
         return sum(map(bool, (self.management_key_file, self.management_key_credential, self.management_key_vault)))
 
 
-class Paper(_Model):
+class Paper(Model):
     """The paper exchange. Port 0 takes a free one."""
 
     ws_port: Port = 0
@@ -103,7 +81,7 @@ class Paper(_Model):
     faults: dict[str, Any] = {}
 
 
-class Instrument(_Model):
+class Instrument(Model):
     """One traded pair; sizes in base units, prices in quote units."""
 
     symbol: Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9_-]{1,23}$")]
@@ -127,7 +105,7 @@ class Instrument(_Model):
         return self
 
 
-class Lease(_Model):
+class Lease(Model):
     """How long permission to trade lasts without a renewal, and when silence becomes a kill."""
 
     ttl_ns: Annotated[int, Field(ge=1_000_000, le=10_000_000_000)] = 200_000_000
@@ -136,6 +114,9 @@ class Lease(_Model):
     suspect_ns: Annotated[int, Field(ge=1_000_000, le=10_000_000_000)] = 50_000_000
     kill_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 500_000_000
     orders_per_beat_max: Annotated[int, Field(ge=1, le=4096)] = 64
+    passes_per_s_min: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    passes_per_s_max: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 100_000_000
+    feed_ns: Annotated[int, Field(ge=10_000_000, le=60_000_000_000)] = 1_000_000_000
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Lease:
@@ -148,7 +129,7 @@ class Lease(_Model):
 COLO_LEASE = Lease(ttl_ns=20_000_000, renew_ns=4_000_000, poll_ns=1_000_000, suspect_ns=10_000_000)
 
 
-class Signal(_Model):
+class Signal(Model):
     """The slow path. base_url null = the embedded model; key_env names a variable, it never holds the key."""
 
     source: Literal["llm", "rules", "none"] = "llm"
@@ -163,64 +144,13 @@ class Signal(_Model):
     default_holding_ms: Milliseconds = 60_000
 
 
-class Strategy(_Model):
+class Strategy(Model):
     """One strategy on some symbols; empty symbols = every instrument. parameters as the strategy names them, integers."""
 
     name: str
     file: str | None = None
     symbols: tuple[str, ...] = Field(default=(), strict=False)
     parameters: dict[str, int] = {}
-
-
-class TimerRevoker(_Model):
-    """The venue's dead-man timer: its length, and the least that the venue takes, to which a kill shortens it."""
-
-    kind: Literal["timer"]
-    length_ms: Milliseconds = 10_000
-    least_ms: Milliseconds = 1000
-
-    @pydantic.model_validator(mode="after")
-    def _ordered(self) -> TimerRevoker:
-        if self.least_ms > self.length_ms or self.length_ms < 1000:
-            raise ValueError("needs least_ms <= length_ms and length_ms >= 1000")
-        return self
-
-
-class VaultRevoker(VaultToken):
-    """All leases of Vault or OpenBao below a prefix."""
-
-    kind: Literal["vault"]
-    lease_prefix: Annotated[str, Field(pattern=r"^[^/].*[^/]/$")]
-
-
-class CutRevoker(_Model):
-    """nftables drops what leaves for the order session's address and for more peers, HOST:PORT each."""
-
-    kind: Literal["cut"]
-    peers: tuple[str, ...] = Field(default=(), strict=False)
-
-
-class ExecutableRevoker(_Model):
-    """A program of the operator's own: docs/revokers.md. refresh_ms 0 = it wants none."""
-
-    kind: Literal["executable"]
-    path: Annotated[str, Field(pattern=r"^/")]
-    deadline_ms: Annotated[int, Field(ge=10, le=60_000)] = 5000
-    refresh_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 0
-
-
-REVOKERS: dict[str, type[BaseModel]] = {
-    "timer": TimerRevoker, "vault": VaultRevoker, "cut": CutRevoker, "executable": ExecutableRevoker,
-}  # fmt: skip
-Revoker = Annotated[TimerRevoker | VaultRevoker | CutRevoker | ExecutableRevoker, Field(discriminator="kind")]
-
-
-class Kill(_Model):
-    """What a kill and a halt do with what is open, and what a kill revokes beside the venue's key."""
-
-    revokers: Annotated[tuple[Revoker, ...], Field(max_length=16, strict=False)] = ()
-    flatten: Literal["never"] = "never"  # the only policy that the watchdog knows so far; another word is refused
-    on_halt: Literal["hold", "exit"] = "hold"
 
 
 def _default_instruments() -> tuple[Instrument, ...]:
@@ -230,7 +160,7 @@ def _default_instruments() -> tuple[Instrument, ...]:
     )
 
 
-class Config(_Model):
+class Config(Model):
     """The whole file."""
 
     instance: Annotated[int, Field(ge=0, le=1023)] = 1
@@ -248,6 +178,14 @@ class Config(_Model):
         Strategy(name="market_making", parameters={"allow_short": 1}),
     )
     kill: Kill = Kill()
+    watchdog: Watchdog = Watchdog()
+    witness: Witness = Witness()
+    tiers: dict[str, str] = Field(default_factory=lambda: faults.tiers({}))
+
+    @pydantic.field_validator("tiers")
+    @classmethod
+    def _known_faults(cls, tiers: dict[str, str]) -> dict[str, str]:
+        return faults.tiers(tiers)  # every class with its tier, so that config.json shows what will happen
 
     @pydantic.model_validator(mode="after")
     def _known_symbols(self) -> Config:
@@ -309,6 +247,8 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "signal": Signal,
         "strategies": Strategy,
         "kill": Kill,
+        "watchdog": Watchdog,
+        "witness": Witness,
     }
     if len(location) > 3 and location[:2] == ("kill", "revokers"):
         return list(REVOKERS[str(location[3])].model_fields)
@@ -359,4 +299,10 @@ def check_budget(venue: Venue, limits: Mapping[str, int | str], source: str) -> 
         raise ConfigError(
             f"{source}: limits.message_rate_per_s {rate} and max_open_orders {open_orders} may send {most} messages in "
             f"{venue.budget_window_ms} ms; {BUDGET_PERCENT} % of venue.budget_messages is {allowed}: lower them"
+        )
+    view_s = Budget(venue.budget_messages, venue.budget_window_ms / 1e3).spacing_s(view.CALLS)
+    if view_s > view.LOST_NS / 2e9:
+        raise ConfigError(
+            f"{source}: venue.budget_messages {venue.budget_messages} in {venue.budget_window_ms} ms leaves the watchdog "
+            f"one look at the account in {view_s:.0f} s; it needs one in {view.LOST_NS // 2_000_000_000} s"
         )

@@ -21,6 +21,7 @@ STAGES = {"feed": layout.FEED_HISTOGRAMS, "execution": layout.EXEC_HISTOGRAMS}
 _BAD_MARKET = ("bad_json", "bad_number", "bad_frame", "unknown_symbol", "unknown_type", "off_grid", "oversize")
 _BAD_ANSWERS = tuple(name for name in layout.SIGNAL_COUNTERS if name.startswith("bad_"))
 KILL_TESTS = ("not_run", "pass", "fail", "not_proven")
+WITNESS = ("none", "waiting", "watching", "killed", "silent")  # as watchdog.beacon shows it
 _SEQLOCK_TRIES = 100
 E8 = 100_000_000
 
@@ -180,7 +181,8 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
         "breakers": _of(execution, "pauses", "halts"),
         "account": holdings,
         "lease": _of(watchdog, "epoch", "renewals", "withheld", "lapses", "kills")
-        | {"kill_test": _name(KILL_TESTS, watchdog.get("kill_test_result", 0))},
+        | {"kill_test": _name(KILL_TESTS, watchdog.get("kill_test_result", 0)), "drill": _drill(watchdog)}
+        | {"witness": _name(WITNESS, watchdog.get("witness_state", 0))},
         "stages_ns": _stages(readers),
         "processes": processes(pages),
         "errors": [
@@ -189,6 +191,16 @@ def snapshot(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
             if reader
             for error in reader.errors()
         ],
+    }
+
+
+def _drill(watchdog: dict[str, int]) -> dict[str, Any]:
+    """The last kill drill, also of an earlier run; wall_s None = never."""
+    names = _of(watchdog, "last_drill_wall_s", "last_drill_ms", "drill_result")
+    return {
+        "result": _name(KILL_TESTS, names["drill_result"]),
+        "wall_s": names["last_drill_wall_s"] or None,
+        "ms": names["last_drill_ms"],
     }
 
 

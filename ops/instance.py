@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -20,18 +19,18 @@ from typing import Any
 
 from engine import journal_file
 from fabric import layout
-from fabric.jit import ROOMS, ROOT, cache_dir
+from fabric.jit import cache_dir
 from fabric.segment import process_start, remove_dead
 from ops import config as configuration
 from ops import recorded
 from ops.config import Config, ConfigError
 from ops.placement import Placement
+from watchdog.hashes import code_hash, config_hash, hash63
 
 SHM = pathlib.Path("/dev/shm")
 # Two generations of everything: a restarted writer makes its new segment while the old one is still mapped.
 SHM_BYTES_MIN = 2 * (sum(layout.SIZE_OF_KIND.values()) + len(layout.COUNTERS_OF_ROLE) * layout.STATS_BYTES)
 SOCKET_PATH_MAX = 107
-_HASHES = ("config_hash", "code_hash")
 
 
 class InstanceError(RuntimeError):
@@ -160,26 +159,6 @@ def choose_port(wanted: int, key: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def hash63(data: bytes) -> int:
-    """63 bits of sha256, fits a signed word."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little") >> 1
-
-
-def code_hash() -> int:
-    """Of every source file of every room: processes of two versions never share memory."""
-    digest = hashlib.sha256()
-    for room in sorted({*ROOMS, "watchdog"} - {"bench"}):
-        for file in sorted((ROOT / room).rglob("*.py")):
-            digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
-    return hash63(digest.digest())
-
-
-def config_hash(values: dict[str, Any]) -> int:
-    """Of config.json without its hashes, in canonical form."""
-    invariant = {key: value for key, value in values.items() if key not in _HASHES}
-    return hash63(json.dumps(invariant, sort_keys=True, separators=(",", ":")).encode())
-
-
 def compose(
     config: Config,
     where: Paths,
@@ -196,8 +175,7 @@ def compose(
         if missing := [key for key in ("ws_url", "rest_url", "budget_messages") if not venue[key]]:
             raise ConfigError(f"{source}: venue.{missing[0]}: missing; live mode needs it")
         if config.venue.key_sources() != 1:
-            sources = "management_key_file, management_key_credential and management_key_vault"
-            raise ConfigError(f"{source}: venue: live mode needs exactly one of {sources}")
+            raise ConfigError(f"{source}: venue: live mode needs exactly one of {configuration.KEY_SOURCES}")
     else:
         ws = choose_port(config.paper.ws_port, "paper.ws_port")
         rest = choose_port(config.paper.rest_port, "paper.rest_port")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +12,7 @@ from ops.summary import micros
 
 GOOD, WARN, BAD, DIM = "green", "yellow", "red", "dim"
 STALE_MS = 1000.0
+AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 0))
 # The seed's latency stack: row, where we measure it, the range it expects.
 STACK = (
     ("network", "venue_to_recv", "< 0.5 ms"),
@@ -57,6 +59,8 @@ def head(figures: dict[str, Any]) -> Text:
     line.append(f"  lease {held}", style=GOOD if held == "granted" else BAD)
     line.append(f"  epoch {account.get('epoch', 0)}")
     line.append(f"  kill test {test.replace('_', ' ').upper()}", style=GOOD if test == "pass" else BAD)
+    if lease["witness"] != "none":
+        line.append(f"  witness {lease['witness']}", style=GOOD if lease["witness"] in ("waiting", "watching") else BAD)
     if account["reason"] not in ("", "none"):
         line.append(f"  {account['reason']}", style=WARN)
     return line
@@ -108,9 +112,22 @@ def account(figures: dict[str, Any]) -> Table:
     made.add_row("P&L today", Text(row["pnl"], style=BAD if row["pnl"].startswith("-") else GOOD), used("daily loss"))
     made.add_row("NAV, drawdown", row["nav"], used("drawdown"))
     made.add_row("open orders", f"{row.get('open_orders', 0)}", used("open orders"))
+    made.add_row("kill drill", drill(figures["lease"]["drill"], time.time()), "")
     for symbol, size in row["position"].items():
         made.add_row(symbol, size, used(f"position {symbol}"))
     return made
+
+
+def drill(last: dict[str, Any], now_s: float) -> Text:
+    """When the kill was last tried by an operator, and how it went."""
+    if last["wall_s"] is None:
+        return Text("never", style=WARN)
+    since_s = max(0, int(now_s - last["wall_s"]))
+    unit, size = next(one for one in AGES if since_s >= one[1])
+    result = last["result"].replace("_", " ").upper()
+    return Text(
+        f"{result} {since_s // max(1, size)} {unit} ago, {last['ms']} ms", style=GOOD if last["result"] == "pass" else BAD
+    )
 
 
 def orders(figures: dict[str, Any]) -> Table:

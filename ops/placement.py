@@ -46,6 +46,7 @@ class Placement:
             "feed": list(self.feed),
             "execution": list(self.execution),
             "house": list(self.house),
+            "watchdog": list(self.house[-1:]),  # interrupts and everybody's favourite is the first
             "idle": {"feed": self.idle, "execution": self.idle},
             "lock_memory": self.lock_memory,
         }

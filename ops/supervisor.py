@@ -40,7 +40,7 @@ STOP_S = {"execution": 15.0, "signal": 5.0, "feed": 5.0, "journal": 10.0, "watch
 RESTARTED = ("feed", "signal", "journal", "watchdog")
 GENERATIONS = {"market": "market_generation", "signal": "signal_generation", "journal": "journal_generation"}
 REGISTERED = ("execution", "feed")
-ARM_S, ARM_EVERY_S, KILL_S, TICK_S, LOOK_EVERY_S = 30.0, 0.05, 15.0, 0.1, 1.0
+ARM_S, ARM_EVERY_S, KILL_S, TICK_S, LOOK_EVERY_S = 30.0, 0.05, 15.0, 0.03, 1.0
 RESUME = "pulex resume --operator NAME --reason TEXT"
 _ALIVE = (layout.PROCESS_READY, layout.PROCESS_RUNNING)
 
@@ -72,6 +72,7 @@ class Supervisor:
         self.running: dict[str, Child] = {}
         self.due: dict[str, float] = {}  # role -> when it starts again
         self.backoff: dict[str, Backoff] = {role: Backoff() for role in RESTARTED}
+        self.backoff["watchdog"] = Backoff(0.0)  # it may have died in the middle of a kill: the next one at once
         self.kill_test: dict[str, Any] = {}
         self.armed, self.epoch, self.halted = False, 0, ""
         self._look_next_s, self._arm_said = 0.0, ""
@@ -292,7 +293,8 @@ class Supervisor:
             watchdog = self.running.get("watchdog")
             if watchdog is None or not watchdog.alive():
                 self.say("the watchdog died too: its successor takes up the kill")
-                time.sleep(children.BACKOFF_FIRST_S)
+                due = self.backoff["watchdog"].next_start(watchdog.spawned_s if watchdog else 0.0, time.monotonic())
+                time.sleep(max(0.0, due - time.monotonic()))
                 self.spawn("watchdog")
             status = self.ask({"op": "status"})
             if (status.get("kill") or {}).get("proven"):

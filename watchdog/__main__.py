@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from watchdog.process import StartError, main
+from watchdog.processes import real_time
 
 if __name__ == "__main__":
+    real_time()  # before the larger imports: it may be awaited by a kill
+    from watchdog.process import StartError, main
+
     if len(sys.argv) != 2:
         sys.exit("usage: python -m watchdog RUN_DIR")
     try:

@@ -32,6 +32,10 @@ class Budget:
         self.sent: deque[float] = deque()
         self.on_wait: Callable[[], None] = lambda: None
 
+    def spacing_s(self, calls: int) -> float:
+        """How far apart rounds of so many calls must lie, so that they use half of what is not the kill's."""
+        return 2 * calls * self.window_s / self.others
+
     def take(self, urgent: bool, end_s: float) -> bool:
         """Take room for one call, waiting for it until ``end_s`` at most; False when there is none by then."""
         most = self.share if urgent else self.others

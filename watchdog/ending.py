@@ -23,6 +23,7 @@ from watchdog.kill import Ladder, Tools, new_record
 from watchdog.latch import Durable
 from watchdog.revokers.build import build, mark_of
 from watchdog.revokers.crew import Crew, Reports
+from watchdog.sealing import Sealer
 from watchdog.sources import management_key
 from watchdog.venue import Venue, Way
 from watchdog.worker import Workers
@@ -46,11 +47,12 @@ class Ending:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-        self.rules = lease.Rules(**{name: int(config["lease"][name]) for name in lease.Rules.__dataclass_fields__})
+        self.rules = lease.rules_of(config)
         self.state_dir = Path(config["state_dir"])
         self.durable = Durable(self.state_dir)
         self.key = management_key(config["venue"])
-        self.ring = KeyRing(self.state_dir, self.durable, int(config["instance"]))
+        self.ring = KeyRing(self.state_dir, self.durable, int(config["instance"]), Sealer(self.key))
+        self.inherited = self.ring.sealed(self.ring.ids("trade"))  # of a former watchdog: a kill must prove these too
         self.way = way_of(config)
         self.venue = self.new_venue()
         own_start = processes.start_time(os.getpid())
@@ -104,7 +106,9 @@ class Ending:
         self.alarm(f"KILL {self.reason}")
 
     def record(self, kind: str, cause: str, reason: str) -> dict[str, Any]:
-        return new_record(kind, cause, reason, self.epoch, self.execution, self.ring.ids("trade"), time.time_ns())
+        ids = list(dict.fromkeys([*self.inherited, *self.ring.ids("trade")]))
+        record = new_record(kind, cause, reason, self.epoch, self.execution, ids, time.time_ns())
+        return record | {"sealed": self.inherited | self.ring.sealed(ids)}
 
     def close(self, reason: str) -> None:
         """The ladder without latch, for an orderly end; what it cannot prove becomes a kill."""
@@ -122,9 +126,10 @@ class Ending:
         self.durable.save_latch(self.latch)
 
     def start_ladder(self, record: dict[str, Any], limit_s: float | None = None) -> None:
-        """The ladder in a thread of its own; for a kill the revokers beside it."""
+        """The ladder in a thread of its own, over the secrets its record brings along; for a kill the revokers beside it."""
         if record.get("kind") != "close":
             self.crew.revoke()
+        self.ring.unseal(record.get("sealed") or {})
         code = layout.LEASE_WITHDRAWN if record.get("kind") == "close" else layout.LEASE_KILLED
         old_page = self.page
         stop = self.ladder_stop = threading.Event()
@@ -225,6 +230,7 @@ class Ending:
 
     def retire_left_over(self, _result: Any) -> None:
         """Revoke what a former watchdog minted and cancel what it let out, again and again until the venue has confirmed it."""
+        self.ring.unseal(self.inherited)  # retiring drops secrets, and a kill may come that has to prove these keys dead
         if not isinstance(_result, int) and self.latch is None and not self.ending:
 
             def job() -> int:
@@ -246,11 +252,11 @@ class Ending:
         if isinstance(result, Exception):
             self.alarm(f"{type(result).__name__}: {result}")
 
-    def tally(self, name: str, amount: int) -> None:
-        """Count in the stats page by the counter's name; any thread."""
-        self.stats.count(layout.WATCHDOG_COUNTERS.index(name), amount)
-
     def alarm(self, text: str) -> None:
         """A line for the log and the stats page's error log; any thread."""
         print(f"watchdog: {text}", file=sys.stderr, flush=True)
         self.stats.error(text)
+
+    def tally(self, name: str, amount: int) -> None:
+        """Count in the stats page by the counter's name; any thread."""
+        self.stats.count(layout.WATCHDOG_COUNTERS.index(name), amount)

@@ -24,6 +24,8 @@ from watchdog.processes import Process, ProcessError, boot_id
 from watchdog.venue import Unreachable, Venue
 
 STEPS = ("withdraw", "sender", "revoke", "cancel", "flatten", "prove")
+STEPS_ONE_KEY = ("withdraw", "sender", "cancel", "flatten", "revoke", "prove")  # revoking takes the right to cancel away
+ONE_KEY_PATIENCE = 3  # rounds without an empty book, after which the key is revoked all the same: its sender may never rest
 FIRST_DEADLINE_S, LAST_DEADLINE_S = 0.25, 4.0
 CANCEL_STEP_S = 3.0
 TRIES = 2
@@ -84,10 +86,12 @@ class Ladder:
         """Rounds until proven, told to stop, or out of time; True when proven."""
         end_ns = None if limit_s is None else self.began_ns + int(limit_s * 1e9)
         self._save()
+        doublings = 0  # of this ladder: what made a dead watchdog wait need not make its successor wait
         while not self.round() and not stopped():
             if end_ns is not None and self.tools.now_ns() >= end_ns:
                 break
-            pause = min(0.1 * 2 ** min(self.record["rounds"], 5), 2.0)
+            doublings = min(doublings + 1, 5)
+            pause = min(0.1 * 2**doublings, 2.0)
             self.tools.sleep_s(pause * random.uniform(0.5, 1.5))
         return bool(self.record["proven"])
 
@@ -99,7 +103,10 @@ class Ladder:
         self.venue.deadline_s = min(FIRST_DEADLINE_S * 2**doublings, LAST_DEADLINE_S)
         if again and not self.steps["cancel"]["ok"]:
             self._cancel_first()
-        for name in STEPS:
+        one_key = bool(self.record.get("one_key"))
+        for name in STEPS_ONE_KEY if one_key else STEPS:
+            if one_key and name == "revoke" and not self.steps["cancel"]["ok"] and self.record["rounds"] <= ONE_KEY_PATIENCE:
+                break
             if not self.steps[name]["ok"]:
                 self._attempt(name)
         rows = self.record["revokers"] = self.tools.revokers() if self.record["kind"] == "kill" else []
@@ -170,11 +177,15 @@ class Ladder:
             if process.dead():
                 return True, "the sender had ended"
             process.kill()
-            return process.dead(wait_ms=200), "SIGKILL by pidfd"
+            certain = process.finished(wait_ms=200)
+            return bool(certain), f"SIGKILL by pidfd: {certain or 'it has not ended'}"
         finally:
             process.close()
 
     def _revoke(self) -> tuple[bool, str]:
+        if self.record.get("one_key"):  # our own: a refusal of it means that it is dead, and no list can be read after it
+            answers = [self.venue.revoke_key(key_id) for key_id in self.record["key_ids"]]
+            return all(one.status in (200, 204, 401, 404) for one in answers), ", ".join(one.summary() for one in answers)
         ids = dict.fromkeys(self.record["key_ids"] + self.ring.ids("trade"))
         for key_id in ids:
             self.ring.revoke(self.venue, key_id)

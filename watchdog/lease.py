@@ -3,7 +3,8 @@
 The page is a memfd. It is mapped writable here, then sealed: nobody else, not even the same user through
 ``/proc/PID/fd``, gets a writable map or a successful ``write``. Readers check ``deadline_ns > now`` and their epoch.
 
-``decide`` is a function of the watch so far, the beat, the clocks and the rules; it reads no clock and does no I/O.
+``decide`` is a function of the watch so far, one look, both clocks and the rules; it reads no clock and does no I/O. A fault
+takes permission away in the tier that the configuration gives it (``watchdog.faults``); only progress gives it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from fabric import layout
-from watchdog.beat import Beat
+from watchdog import faults
+from watchdog.pulse import Bounds, Finding, Pulse, Seen, observe
 
 F_ADD_SEALS = 1033
 F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE = 1, 2, 4, 16
@@ -56,7 +60,7 @@ class LeasePage:
 
 @dataclass(frozen=True)
 class Rules:
-    """The ``lease`` part of the configuration."""
+    """The ``lease`` part of the configuration, and the tier of each fault class."""
 
     ttl_ns: int
     renew_ns: int
@@ -64,6 +68,10 @@ class Rules:
     suspect_ns: int
     kill_ns: int
     orders_per_beat_max: int
+    passes_per_s_min: int = 100
+    passes_per_s_max: int = 100_000_000
+    feed_ns: int = 1_000_000_000
+    tiers: Mapping[str, str] = field(default_factory=lambda: faults.tiers({}))
 
     def __post_init__(self) -> None:
         if not 0 < self.poll_ns <= 5_000_000:
@@ -72,8 +80,31 @@ class Rules:
             raise ValueError("lease: poll_ns <= renew_ns < ttl_ns <= 200000000 is required")
         if not 0 < self.suspect_ns < self.ttl_ns < self.kill_ns:
             raise ValueError("lease: suspect_ns < ttl_ns < kill_ns is required")
-        if self.orders_per_beat_max <= 0:
-            raise ValueError("lease.orders_per_beat_max must be positive")
+        if self.orders_per_beat_max <= 0 or self.feed_ns <= 0:
+            raise ValueError("lease.orders_per_beat_max and lease.feed_ns must be positive")
+        if not 0 <= self.passes_per_s_min < self.passes_per_s_max:
+            raise ValueError("lease: 0 <= passes_per_s_min < passes_per_s_max is required")
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(
+            self.ttl_ns,
+            self.renew_ns,
+            self.suspect_ns,
+            self.kill_ns,
+            self.orders_per_beat_max,
+            self.passes_per_s_min,
+            self.passes_per_s_max,
+        )
+
+
+def rules_of(config: Mapping[str, Any]) -> Rules:
+    """The rules of a config.json; what it leaves out has its default. Raises ValueError, KeyError."""
+    numbers = {name: int(value) for name, value in config["lease"].items() if name in Rules.__dataclass_fields__}
+    missing = {"ttl_ns", "renew_ns", "poll_ns", "suspect_ns", "kill_ns", "orders_per_beat_max"} - set(numbers)
+    if missing:
+        raise KeyError(f"lease.{sorted(missing)[0]}")
+    return Rules(**numbers, tiers=faults.tiers(config.get("tiers") or {}))
 
 
 class Clocks(NamedTuple):
@@ -83,62 +114,84 @@ class Clocks(NamedTuple):
     boot_ns: int
 
 
+def clocks() -> Clocks:
+    return Clocks(time.monotonic_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+
 @dataclass(frozen=True)
 class Watch:
     """What is known about one epoch's execution; replaced, never changed."""
 
     epoch: int
     slip_ns: int  # boottime - monotonic when the epoch began
-    seen_ns: int  # last decision
+    pulse: Pulse
     state: int = layout.LEASE_WITHHELD
     granted_ns: int = 0
     deadline_ns: int = 0
     renewals: int = 0
-    passes: int = -1
-    orders: int = 0
-    progress_ns: int = 0
-    silent_ns: int = 0  # without progress, counting only time in which the watchdog itself ran
-    window_ns: int = 0
-    window_orders: int = 0
 
 
 class Decision(NamedTuple):
-    """``what`` is "none", "grant", "withhold", "lapse" or "kill"; ``reason`` is for people."""
+    """``what`` is "none", "grant", "withhold", "lapse" or "kill"; a fault class names the cause, ``why`` is for people."""
 
     what: str
-    reason: str = ""
+    fault: str = ""
+    why: str = ""
 
 
 def new_watch(epoch: int, clocks: Clocks) -> Watch:
-    return Watch(epoch, clocks.boot_ns - clocks.mono_ns, clocks.mono_ns)
+    return Watch(epoch, clocks.boot_ns - clocks.mono_ns, Pulse(clocks.mono_ns))
 
 
-def decide(watch: Watch, beat: Beat | None, clocks: Clocks, rules: Rules, armed: bool) -> tuple[Watch, Decision]:
+def decide(watch: Watch, seen: Seen, clocks: Clocks, rules: Rules, armed: bool) -> tuple[Watch, Decision]:
     """The next watch, and what to do to the page. Permission needs progress; everything else takes it away."""
     now = clocks.mono_ns
     if watch.state not in (layout.LEASE_WITHHELD, layout.LEASE_GRANTED, layout.LEASE_LAPSED):
         return watch, Decision("none")
-    slipped = now < watch.seen_ns or abs(clocks.boot_ns - now - watch.slip_ns) > CLOCK_SLIP_NS
-    watch, progressed, runaway = _observe(watch, beat, now, rules)
-    if runaway:
-        return watch, Decision("kill", runaway)
-    granted = watch.state == layout.LEASE_GRANTED
-    if slipped and granted:
-        return replace(watch, state=layout.LEASE_LAPSED, deadline_ns=0), Decision("lapse", "the host's clock jumped")
-    if watch.renewals and watch.silent_ns >= rules.kill_ns:
-        return watch, Decision("kill", f"execution silent for {watch.silent_ns // 1_000_000} ms")
-    if granted and now >= watch.deadline_ns:
-        return replace(watch, state=layout.LEASE_LAPSED, deadline_ns=0), Decision("lapse", "no progress in time")
-    if granted:
-        due = now - watch.granted_ns >= rules.renew_ns
-        if not due:
+    bounds, own_gap = rules.bounds, now - watch.pulse.seen_ns
+    pulse, found = observe(watch.pulse, seen, watch.epoch, now, bounds)
+    watch = replace(watch, pulse=pulse)
+    fault, why = _fault(watch, seen, found, clocks, own_gap, rules)
+    if fault:
+        return _act(watch, fault, why, rules)
+    if watch.state == layout.LEASE_GRANTED:
+        if now - watch.granted_ns < rules.renew_ns:
             return watch, Decision("none")
-        if watch.progress_ns <= watch.granted_ns or now - watch.progress_ns > rules.suspect_ns:
-            return watch, Decision("withhold", "no progress since the last renewal")
+        if pulse.progress_ns <= watch.granted_ns or now - pulse.progress_ns > rules.suspect_ns:
+            return watch, Decision("withhold", "", "no progress since the last renewal")
         return _grant(watch, now, rules)
-    if watch.state == layout.LEASE_WITHHELD and armed and progressed and not slipped:
+    if watch.state == layout.LEASE_WITHHELD and armed and found.progressed:
         return _grant(watch, now, rules)
     return watch, Decision("none")
+
+
+def _fault(watch: Watch, seen: Seen, found: Finding, clocks: Clocks, own_gap: int, rules: Rules) -> tuple[str, str]:
+    """The one fault to act on, worst first; ("", "") for none."""
+    now, silent_ns = clocks.mono_ns, watch.pulse.silent_ns
+    if found.fault and rules.tiers[found.fault] == faults.KILL:
+        return found.fault, found.why
+    if watch.renewals and silent_ns >= rules.kill_ns:
+        return "silent", f"no progress for {silent_ns // 1_000_000} ms{': ' + seen.why if seen.why else ''}"
+    if own_gap < 0 or abs(clocks.boot_ns - now - watch.slip_ns) > CLOCK_SLIP_NS:
+        return "clock_jump", "the host's clock jumped, or it was suspended"
+    if own_gap >= rules.ttl_ns:
+        return "own_pause", f"the watchdog did not run for {own_gap // 1_000_000} ms"
+    if found.fault:
+        return found.fault, found.why
+    if seen.standing:
+        return seen.standing, seen.why
+    if watch.state == layout.LEASE_GRANTED and now >= watch.deadline_ns:
+        return "late", "no progress in time"
+    return "", ""
+
+
+def _act(watch: Watch, fault: str, why: str, rules: Rules) -> tuple[Watch, Decision]:
+    """A fault in its tier. Before the first grant of an epoch there is nothing to kill for but orders without permission."""
+    if rules.tiers[fault] == faults.KILL and (watch.renewals or fault == "runaway"):
+        return watch, Decision("kill", fault, why)
+    if watch.state == layout.LEASE_GRANTED:
+        return replace(watch, state=layout.LEASE_LAPSED, deadline_ns=0), Decision("lapse", fault, why)
+    return watch, Decision("none", fault, why)
 
 
 def _grant(watch: Watch, now: int, rules: Rules) -> tuple[Watch, Decision]:
@@ -150,27 +203,3 @@ def _grant(watch: Watch, now: int, rules: Rules) -> tuple[Watch, Decision]:
         renewals=watch.renewals + 1,
     )
     return granted, Decision("grant")
-
-
-def _observe(watch: Watch, beat: Beat | None, now: int, rules: Rules) -> tuple[Watch, bool, str]:
-    """Fold one reading of the beat in: (watch, whether it shows progress in bounds, runaway reason)."""
-    silent_ns = watch.silent_ns + min(max(now - watch.seen_ns, 0), rules.suspect_ns)
-    watch = replace(watch, seen_ns=now, silent_ns=silent_ns)
-    if beat is None or beat.epoch != watch.epoch:
-        return watch, False, ""
-    if watch.passes < 0:  # the first sight of this epoch: something to compare with, not yet progress
-        first = replace(watch, passes=beat.passes, orders=beat.orders_sent)
-        return replace(first, window_ns=now, window_orders=beat.orders_sent), False, ""
-    age = now - beat.mono_ns
-    forward = beat.passes > watch.passes and beat.orders_sent >= watch.orders
-    progressed = forward and 0 <= age <= rules.suspect_ns
-    elapsed = now - watch.window_ns
-    allowed = rules.orders_per_beat_max * max(1, -(-elapsed // rules.renew_ns))
-    sent = beat.orders_sent - watch.window_orders
-    if sent > allowed:
-        return watch, progressed, f"runaway: {sent} orders in {elapsed // 1000} us, {allowed} allowed"
-    if elapsed >= rules.renew_ns:
-        watch = replace(watch, window_ns=now, window_orders=beat.orders_sent)
-    if progressed:
-        watch = replace(watch, passes=beat.passes, orders=beat.orders_sent, progress_ns=now, silent_ns=0)
-    return watch, progressed, ""

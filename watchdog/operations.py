@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fabric import layout
-from watchdog.credentials import KeysUnsupported, Minted, kill_test, probe_order
+from watchdog import drill, faults, hashes, processes
+from watchdog.credentials import CredentialError, KeysUnsupported, Minted, kill_test, probe_order
 from watchdog.processes import Process, ProcessError
 from watchdog.server import Peer
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 ROLES = ("execution", "feed")
 SUPERVISOR_OPS = ("expect", "kill_test", "arm", "stop")
-KILL_TEST_RESULTS = ("", "pass", "fail", "not_proven")
+
+
+class RevokedElsewhere(CredentialError):
+    """Somebody else has revoked the epoch's key at the venue."""
 
 
 class Expected:
@@ -32,6 +36,7 @@ class Operations:
     def __init__(self, dog: Watchdog) -> None:
         self.dog = dog
         self.expected: dict[str, Expected] = {}
+        self.drill = drill.last(dog.state_dir)
 
     def handle(self, peer: Peer, request: dict[str, Any]) -> None:
         """Answer, now or later; a request that makes no sense is refused and changes nothing."""
@@ -48,6 +53,11 @@ class Operations:
             except (KeyError, TypeError, ValueError) as error:
                 peer.refuse(f"{op}: bad or missing field ({type(error).__name__})")
 
+    def feed(self) -> Process | None:
+        """The feed process that the supervisor announced last."""
+        expected = self.expected.get("feed")
+        return expected.process if expected else None
+
     # --- Supervisor ----------------------------------------------------------------------------------------------
     def op_expect(self, peer: Peer, request: dict[str, Any]) -> None:
         role = request["role"]
@@ -61,6 +71,10 @@ class Operations:
             process = Process(int(request["pid"]), int(request["start"]))
         except ProcessError as error:
             return peer.refuse(str(error))
+        strange = processes.stranger(process.pid)
+        if strange:
+            process.close()
+            return peer.refuse(strange)
         if current is not None and current.process is not self.dog.execution:
             current.process.close()
         self.expected[role] = Expected(process, *hashes)
@@ -76,10 +90,26 @@ class Operations:
             dog.kill_test = result
             dog.stats.set(layout.WC_LAST_KILL_TEST_NS, time.monotonic_ns())
             dog.stats.set(layout.WC_LAST_KILL_TEST_MS, round(result["ms"]))
-            dog.stats.set(layout.WC_KILL_TEST_RESULT, KILL_TEST_RESULTS.index(result["result"]))
+            dog.stats.set(layout.WC_KILL_TEST_RESULT, drill.RESULTS.index(result["result"]))
             peer.reply({"ok": True, **result})
 
         dog.workers.submit(lambda: kill_test(dog.venue, dog.ring, order), done)
+
+    def op_drill(self, peer: Peer, _request: dict[str, Any]) -> None:
+        """The start test at any time, by an operator, also while latched; it is recorded, and decides nothing."""
+        dog = self.dog
+        order = probe_order(dog.config, dog.durable.epoch(), dog.rules.ttl_ns // 1_000_000)
+
+        def done(result: Any) -> None:
+            if isinstance(result, Exception):
+                return peer.refuse(f"the drill broke: {type(result).__name__}")
+            self.drill = result
+            drill.show(dog.stats, result)
+            if result["result"] != "pass":
+                dog.alarm(f"kill drill {result['result']}: {result['refusal']}")
+            peer.reply({"ok": True, **result})
+
+        dog.workers.submit(lambda: drill.run(dog.new_venue(), dog.ring, order, dog.state_dir), done)
 
     def op_arm(self, peer: Peer, _request: dict[str, Any]) -> None:
         dog = self.dog
@@ -100,12 +130,18 @@ class Operations:
             return f"the kill test did not pass: {dog.kill_test['result'] or 'not run yet'}"
         if reason := dog.crew.not_armed():
             return reason
-        beat = dog.read_beat()
-        if beat is None:
-            return f"no beat: {dog.segment_error}"
-        if beat.epoch != dog.epoch or now - beat.mono_ns > dog.rules.suspect_ns:
-            return f"the beat is stale: epoch {beat.epoch} of {dog.epoch}, {(now - beat.mono_ns) // 1_000_000} ms old"
-        return ""
+        feed = self.feed()
+        if feed is None or feed.dead():
+            return "no feed process is registered"
+        differ = hashes.pages_differ(dog.shm_dir, dog.config)
+        if differ:
+            return differ
+        seen = dog.see()
+        if seen.beat is None:
+            return f"no beat: {dog.sentry.exec.error}"
+        if seen.beat.epoch != dog.epoch or now - seen.beat.mono_ns > dog.rules.suspect_ns:
+            return f"the beat is stale: epoch {seen.beat.epoch} of {dog.epoch}, {(now - seen.beat.mono_ns) // 1_000_000} ms old"
+        return f"{seen.standing}: {seen.why}" if seen.standing else ""
 
     def op_stop(self, peer: Peer, _request: dict[str, Any]) -> None:
         def ended(proven: bool) -> None:
@@ -139,8 +175,19 @@ class Operations:
             dog.registering = False
             self._registered(peer, role, expected, result)
 
-        process = expected.process
-        dog.workers.submit(lambda: dog.ring.mint(dog.venue, role, process.pid, process.start), done)
+        dog.workers.submit(lambda: self._mint(role, expected.process), done)
+
+    def _mint(self, role: str, process: Process) -> Minted:
+        """In a worker: the key, unless the code is another than at the start or somebody else has taken the last key away."""
+        dog = self.dog
+        changed = hashes.sources_changed(dog.config)
+        if changed:
+            raise CredentialError(changed)
+        if role == "execution" and dog.rules.tiers["key_revoked_elsewhere"] == faults.KILL:
+            key_id = dog.ring.revoked_elsewhere(dog.venue)
+            if key_id:
+                raise RevokedElsewhere(f"{key_id} was revoked at the venue, and not by us")
+        return dog.ring.mint(dog.venue, role, process.pid, process.start)
 
     def _registered(self, peer: Peer, role: str, expected: Expected, result: Any) -> None:
         """A key is minted: hand it out, unless trading was latched or the process died meanwhile."""
@@ -149,6 +196,8 @@ class Operations:
             unsupported = isinstance(result, KeysUnsupported)
             reason = str(result) if result.args else type(result).__name__
             dog.alarm(f"no key for {role}: {reason}")
+            if isinstance(result, RevokedElsewhere):
+                dog.kill("key_revoked_elsewhere", reason)
             return peer.refuse(reason if unsupported else f"no key: {reason}; try again")
         dog.stats.count(layout.WC_KEYS_MINTED)
         if dog.latch is not None or dog.ending or expected.process.dead() or peer.sock.fileno() < 0:
@@ -176,6 +225,7 @@ class Operations:
                 "reason": dog.reason,
                 "kill_test": dog.kill_test,
                 "revokers": dog.crew.rows(),
+                "drill": self.drill,
                 "kill": {name: record.get(name) for name in fields} if record else None,
             }
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from fabric import layout
 
 ERRORS_SLOT_WORDS = layout.ERROR_BYTES // layout.WORD
+WORD_MAX = (1 << 63) - 1
 ERROR_TEXT_BYTES = layout.ERROR_BYTES - 4 * layout.WORD
 
 
@@ -114,7 +115,7 @@ class StatsPage:
 
     def heartbeat(self, now_ns: int) -> None:
         self.words[layout.HEARTBEAT_OFFSET // layout.WORD] = now_ns
-        self.words[layout.STATUS_OFFSET // layout.WORD + layout.P_PASSES] += 1
+        self._add(layout.STATUS_OFFSET // layout.WORD + layout.P_PASSES, 1)
 
     def status(self, word: int, value: int) -> None:
         self.words[layout.STATUS_OFFSET // layout.WORD + word] = value
@@ -124,16 +125,20 @@ class StatsPage:
 
     def count(self, counter: int, amount: int = 1) -> None:
         with self.lock:
-            self.words[(layout.COUNTERS_OFFSET + counter * layout.COUNTER_STRIDE) // layout.WORD] += amount
+            self._add((layout.COUNTERS_OFFSET + counter * layout.COUNTER_STRIDE) // layout.WORD, amount)
+
+    def _add(self, word: int, amount: int) -> None:
+        """A word that somebody has damaged wraps and stays positive: counting must never end the watchdog."""
+        self.words[word] = (self.words[word] + amount) & WORD_MAX
 
     def record(self, histogram: int, value_ns: int) -> None:
         base = (layout.HISTOGRAMS_OFFSET + histogram * layout.HISTOGRAM_STRIDE) // layout.WORD
         index = bucket(max(value_ns, 0))
         with self.lock:
             if index < layout.HISTOGRAM_BUCKETS:
-                self.words[base + len(layout.HISTOGRAM_HEADER) + index] += 1
+                self._add(base + len(layout.HISTOGRAM_HEADER) + index, 1)
             else:
-                self.words[base + layout.HG_COUNT_OVER] += 1
+                self._add(base + layout.HG_COUNT_OVER, 1)
             self.words[base + layout.HG_MAX_NS] = max(self.words[base + layout.HG_MAX_NS], value_ns)
 
     def error(self, text: str) -> None:
@@ -153,5 +158,5 @@ class StatsPage:
                 elif bytes(self.bytes[body : body + length]) != data:
                     continue
                 self.words[word + 2] = now
-                self.words[word] += 1
+                self._add(word, 1)
                 return

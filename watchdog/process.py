@@ -1,4 +1,4 @@
-"""The main loop: serve the socket, judge the beat, renew or end the lease. It never waits for the network or a disk.
+"""The main loop: serve the socket, judge what is seen, renew or end the lease. It never waits for the network or a disk.
 
 REST calls and fsyncs happen in worker threads; what they find comes back through ``Workers.drain``. Only this thread
 writes the lease page, but for ``end``, which the ladder may also call: ending twice changes nothing.
@@ -11,21 +11,26 @@ import json
 import os
 import select
 import signal
-import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from fabric import layout
-from watchdog import lease, processes
-from watchdog.beat import Beat, Segment, SegmentError, stop_requested
+from watchdog import guards, lease, processes
+from watchdog.beat import stop_requested
 from watchdog.credentials import CredentialError
 from watchdog.ending import Ending
 from watchdog.latch import StateError
 from watchdog.operations import Operations
+from watchdog.pulse import Seen
 from watchdog.revokers import RevokerError
+from watchdog.sentry import Sentry
 from watchdog.server import Server
-from watchdog.worker import watch_account
+from watchdog.venue import Unreachable
+from watchdog.view import Reading, watch_account
+
+LAPSES_MAX, LAPSES_NS = 10, 60_000_000_000
 
 
 class StartError(Exception):
@@ -46,18 +51,19 @@ class Watchdog(Ending):
         self.supervisor = supervisor
         self.shm_dir = Path(config["shm_dir"])
         self.kill_test: dict[str, Any] = {"result": "", "key_id": "", "refusal": "", "ms": 0.0}
-        self.segment: Segment | None = None
-        self.segment_error = "not registered"
+        self.sentry = Sentry(config, self.rules, self.stats.count)
+        self.lapses: deque[int] = deque()
         self.terminated = False
         self.poller = select.epoll()
         self.operations = Operations(self)
         self.server = Server(run_dir / "watchdog.sock", self.poller, self.operations.handle)
+        self.guards = guards.of(self)
 
     # --- Loop ------------------------------------------------------------------------------------------------------
     def run(self) -> int:
         """Until an orderly end or a finished kill; returns the exit status."""
         self.poller.register(self.supervisor.fd, select.EPOLLIN | select.EPOLLONESHOT)
-        self.workers.start("view", lambda: watch_account(self.new_venue(), self.stats))
+        self.workers.start("view", lambda: watch_account(self.new_venue(), self.ring, self._tell_view))
         if self.latch is not None:
             self.reason = f"latched: {self.latch.get('reason', '')}"
             if self.latch.get("kind") != "halt" and not self.latch.get("proven"):
@@ -79,31 +85,25 @@ class Watchdog(Ending):
             now = time.monotonic_ns()
             self.stats.heartbeat(now)
             self.stats.count(layout.WC_POLLS)
+            self.guards.tick(now)
             self.stats.record(layout.WH_POLL, now - last_ns)
             last_ns = now
         self.stats.status(layout.P_STATE, layout.PROCESS_STOPPED)
         return self.exit_code
 
-    def read_beat(self) -> Beat | None:
-        """Execution's beat, mapping its segment when it has appeared; None with ``segment_error`` set."""
-        if self.execution is None:
-            return None
-        if self.segment is None:
-            try:
-                self.segment = Segment(self.shm_dir, "exec", layout.SEGMENT_EXEC, self.execution)
-            except (SegmentError, OSError, ValueError) as error:
-                self.segment_error = str(error)
-                return None
-        return self.segment.beat()
+    def see(self) -> Seen:
+        """What there is to see of execution, its feed and the account now."""
+        now = time.monotonic_ns()
+        pulse = self.watch.pulse if self.watch else None
+        moving = pulse is not None and now - pulse.progress_ns <= self.rules.suspect_ns
+        return self.sentry.see(now, self.execution, self.operations.feed(), moving)
 
     def check_lease(self) -> None:
-        """Judge the beat and write the page."""
+        """Judge what is seen and write the page."""
         if self.watch is None or self.page is None or self.ending:
             return
-        beat = self.read_beat()
-        clocks = lease.Clocks(time.monotonic_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        before = self.watch
-        self.watch, decision = lease.decide(before, beat, clocks, self.rules, self.armed and self.latch is None)
+        seen, before = self.see(), self.watch
+        self.watch, decision = lease.decide(before, seen, lease.clocks(), self.rules, self.armed and self.latch is None)
         if decision.what == "grant":
             self.page.grant(self.watch.granted_ns, self.watch.deadline_ns, self.watch.renewals)
             self.stats.count(layout.WC_RENEWALS)
@@ -112,21 +112,50 @@ class Watchdog(Ending):
         elif decision.what == "withhold":
             self.stats.count(layout.WC_WITHHELD)
         elif decision.what == "lapse":
-            self.page.end(layout.LEASE_LAPSED)
-            self.stats.count(layout.WC_LAPSES)
-            self.reason = f"lapsed: {decision.reason}"
-            self.alarm(self.reason)
-        elif decision.what == "kill" and stop_requested(self.shm_dir, self.supervisor) and self.latch is None:
+            self.lapse(decision.fault, decision.why)
+        elif decision.what == "kill" and self._stopping():
             self.close("execution ended as asked")  # a loop that was told to stop falls silent before its process exits
         elif decision.what == "kill":
-            self.stats.count(layout.WC_BEATS_STUCK, int(not decision.reason.startswith("runaway")))
-            self.kill("runaway" if decision.reason.startswith("runaway") else "silent", decision.reason)
+            self.stats.count(layout.WC_BEATS_STUCK, int(decision.fault == "silent"))
+            self.stats.count(layout.WC_DISAGREEMENTS, int(decision.fault == "disagreement"))
+            self.kill(decision.fault, decision.why)
+
+    def lapse(self, fault: str, why: str) -> None:
+        """Permission ends; execution comes back by itself, but not for ever."""
+        assert self.page is not None
+        self.page.end(layout.LEASE_LAPSED)
+        self.stats.count(layout.WC_LAPSES)
+        self.reason = f"lapsed: {fault}: {why}"
+        self.alarm(self.reason)
+        now = time.monotonic_ns()
+        self.lapses.append(now)
+        while self.lapses[0] < now - LAPSES_NS:
+            self.lapses.popleft()
+        if len(self.lapses) > LAPSES_MAX and self.rules.tiers["lapsing"] == "kill":
+            self.kill("lapsing", f"{len(self.lapses)} lapses in {LAPSES_NS // 1_000_000_000} s, the last one {fault}")
+
+    def _stopping(self) -> bool:
+        return self.latch is None and stop_requested(self.shm_dir, self.supervisor)
+
+    # --- The independent view ----------------------------------------------------------------------------------------
+    def _tell_view(self, result: Reading | Unreachable) -> None:
+        self.workers.tell(self.viewed, result)
+
+    def viewed(self, result: Any) -> None:
+        """A reading of the account has come back from its thread; what it shows is acted on by the next poll."""
+        leased = self.watch is not None and self.watch.state == layout.LEASE_GRANTED
+        before = self.sentry.view_fault
+        fault, why = self.sentry.viewed(result, time.monotonic_ns(), time.time_ns(), leased)
+        if fault and fault != before[0]:
+            self.alarm(f"account: {fault}: {why}")
+        if isinstance(result, Reading):
+            self.stats.set(layout.WC_VIEW_OPEN_ORDERS, len(result.orders))
+            self.stats.set(layout.WC_VIEW_POSITIONS, self.sentry.judge.held_count(result))
 
     def check_processes(self) -> None:
         """Deaths, signals and the time limit of the last ladder."""
         if self.execution is not None and self.execution.dead():
-            orderly = stop_requested(self.shm_dir, self.supervisor)
-            if orderly and self.latch is None:
+            if self._stopping():
                 self.close("execution ended as asked")
             else:
                 self.kill("dead", "the execution process died")
@@ -152,16 +181,14 @@ class Watchdog(Ending):
         """A new epoch has its key: give it a page of its own and begin to watch its beat."""
         if self.page is not None:
             self.page.close()
-        if self.segment is not None and self.execution is not process:
-            self.segment.close()
-            self.segment = None
         if self.execution is not None and self.execution is not process:
             self.execution.close()
         if self.execution is not process:
             self.poller.register(process.fd, select.EPOLLIN | select.EPOLLONESHOT)  # wakes the loop when it dies
         self.page = lease.LeasePage(epoch)
-        clocks = lease.Clocks(time.monotonic_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        self.watch = lease.new_watch(epoch, clocks)
+        self.watch = lease.new_watch(epoch, lease.clocks())
+        self.sentry.judge.forget()
+        self.inherited = {}
         self.execution, self.epoch, self.reason = process, epoch, ""
         self.stats.set(layout.WC_EPOCH, epoch)
         self.stats.status(layout.P_EPOCH, epoch)
@@ -174,9 +201,8 @@ class Watchdog(Ending):
         self.execution = self.watch = None
         self.armed = False
         self.operations.expected.pop("execution", None)
-        if self.segment is not None:
-            self.segment.close()
-            self.segment = None
+        self.sentry.exec.close()
+        self.sentry.judge.forget()
 
     def lease_state(self) -> int:
         if self.latch is not None:
@@ -188,6 +214,8 @@ def main(run_dir: str) -> int:
     """Run the watchdog of ``run_dir``; raises StartError with one line."""
     refused = processes.harden()
     parent = os.getppid()
+    if os.readlink("/proc/self") != str(os.getpid()):
+        raise StartError("/proc shows another pid namespace: mount the one of this namespace")
     try:
         supervisor = processes.Process(parent, processes.start_time(parent))
         dog = Watchdog(Path(run_dir), supervisor)
@@ -197,8 +225,8 @@ def main(run_dir: str) -> int:
         raise StartError(f"config.json lacks {error}") from None
     except (OSError, ValueError, TypeError) as error:
         raise StartError(f"{type(error).__name__}: {error}") from None
-    for name in refused:
-        print(f"watchdog: the host refused {name}", file=sys.stderr)
+    for name in refused + guards.protect(dog.config.get("placement", {}).get("watchdog", ())):
+        dog.alarm(f"the host refused {name}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def on_sigterm(*_: object) -> None:
@@ -206,6 +234,7 @@ def main(run_dir: str) -> int:
 
     signal.signal(signal.SIGTERM, on_sigterm)
     code = dog.run()
+    dog.guards.stop(code == 0, dog.ending != "signal")
     if dog.ending == "supervisor":
         processes.end_house(Path(run_dir) / "children.json")
     return code

@@ -191,6 +191,10 @@ class Venue:
     def positions(self) -> list[dict[str, Any]]:
         return self._rows("/v1/positions", "positions")
 
+    def fills(self, after: int) -> list[dict[str, Any]]:
+        """The account's fills with a higher trade id."""
+        return self._rows(f"/v1/fills?after={after}", "fills")
+
     def _rows(self, path: str, field: str) -> list[dict[str, Any]]:
         answer = self.call("GET", path)
         rows = answer.data.get(field)

@@ -1,4 +1,4 @@
-"""Threads that may block: jobs one after the other, the independent view, and one ladder at a time.
+"""Threads that may block: jobs one after the other, the independent view (``watchdog.view``), and one ladder at a time.
 
 Results come back through one queue that the main loop drains; the main loop itself never waits for any of them.
 """
@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from fabric import layout
-from watchdog.page import StatsPage
-from watchdog.venue import Unreachable, Venue
-
 Done = Callable[[Any], None]
-VIEW_PERIOD_S = 1.0
 
 
 class Workers:
@@ -35,6 +29,10 @@ class Workers:
         """Run a job at once in a thread of its own."""
         self.start(name, lambda: self._one(job, done))
 
+    def tell(self, done: Done, result: Any) -> None:
+        """Hand a result to the main thread; from any thread."""
+        self.results.put((done, result))
+
     def drain(self) -> None:
         while not self.results.empty():
             done, result = self.results.get()
@@ -52,17 +50,3 @@ class Workers:
             self.results.put((done, job()))
         except Exception as error:
             self.results.put((done, error))
-
-
-def watch_account(venue: Venue, stats: StatsPage) -> None:
-    """The watchdog's own view, first form: how many orders are open and positions are not flat, each second, for ever."""
-    while True:
-        try:
-            orders = venue.open_orders()
-            held = [row for row in venue.positions() if row.get("position") != row.get("baseline", "0")]
-            stats.set(layout.WC_VIEW_OPEN_ORDERS, len(orders))
-            stats.set(layout.WC_VIEW_POSITIONS, len(held))
-            stats.count(layout.WC_VIEW_READS)
-        except (Unreachable, AttributeError):
-            stats.count(layout.WC_VIEW_ERRORS)
-        time.sleep(VIEW_PERIOD_S)

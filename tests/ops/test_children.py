@@ -6,7 +6,9 @@ import pathlib
 import resource
 import signal
 
-from ops.children import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S, Backoff, spawn
+import pytest
+
+from ops.children import BACKOFF_FIRST_S, BACKOFF_MAX_S, HEALTHY_S, Backoff, _yield_memory, spawn
 
 
 def test_waits_double_up_to_a_bound() -> None:
@@ -47,3 +49,44 @@ def test_a_child_leaves_no_core_because_it_may_hold_a_key(tmp_path: pathlib.Path
     finally:
         child.process.kill()
         child.process.wait()
+
+
+@pytest.mark.parametrize(("role", "heard"), [("watchdog", "True"), ("execution", "False")])
+def test_the_service_manager_is_for_the_watchdog_alone(
+    role: str, heard: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.setenv(name, "1")
+    program = "import os; print(any(n in os.environ for n in ('NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID')))"
+    child = spawn(role, ["-c", program], tmp_path / "log")
+    child.finish(10)
+    assert child.last_words() == heard
+
+
+@pytest.mark.parametrize(("inherited", "left"), [("-900\n", "0"), ("0\n", "0\n"), ("300\n", "300\n")])
+def test_a_low_oom_score_is_given_up_and_a_high_one_is_kept(inherited: str, left: str, tmp_path: pathlib.Path) -> None:
+    score = tmp_path / "oom_score_adj"
+    score.write_text(inherited)
+    _yield_memory(score)
+    assert score.read_text() == left
+    _yield_memory(tmp_path / "gone" / "oom_score_adj")  # its process has ended
+
+
+@pytest.mark.parametrize(("role", "score"), [("watchdog", -900), ("feed", 0)])
+def test_memory_pressure_takes_the_others_before_the_watchdog(role: str, score: int, tmp_path: pathlib.Path) -> None:
+    """As under a unit with OOMScoreAdjust=-900: what is inherited stays with the watchdog alone."""
+    own = pathlib.Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    try:
+        own.write_text("-900")
+    except OSError:
+        pytest.skip("NOT TESTED: this user may not lower an OOM score")
+    try:
+        child = spawn(role, ["-c", "import signal; signal.pause()"], tmp_path / "log")
+    finally:
+        own.write_text(before)
+    try:
+        assert int(pathlib.Path(f"/proc/{child.pid}/oom_score_adj").read_text()) == score
+    finally:
+        child.terminate()
+        child.finish(10)

@@ -81,3 +81,14 @@ def test_capture_writes_an_svg(where: Paths, config: dict[str, Any], tmp_path: p
     capture(where.run_dir, str(tmp_path / "top.svg"), 100, 30)
     assert alive
     assert (tmp_path / "top.svg").read_text().startswith("<svg")
+
+
+def test_the_last_drill_is_worded_with_its_age_and_a_failed_one_is_red() -> None:
+    def worded(seconds: int, result: str = "pass") -> tuple[str, str]:
+        text = panels.drill({"wall_s": 1000, "result": result, "ms": 12}, 1000 + seconds)
+        return text.plain, str(text.style)
+
+    ages = [worded(seconds)[0] for seconds in (0, 59, 60, 3599, 7200, 3 * 86400)]
+    assert ages == [f"PASS {age} ago, 12 ms" for age in ("0 s", "59 s", "1 min", "59 min", "2 h", "3 d")]
+    assert worded(5, "not_proven") == ("NOT PROVEN 5 s ago, 12 ms", "red")
+    assert panels.drill({"wall_s": None, "result": "not_run", "ms": 0}, 5.0).plain == "never"

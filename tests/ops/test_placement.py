@@ -50,3 +50,11 @@ def test_colo_on_one_cpu_runs_all_the_same() -> None:
 def test_cpu_lists_of_the_kernel_are_read() -> None:
     assert cpu_list("0-2,5\n") == (0, 1, 2, 5)
     assert cpu_list("\n") == ()
+
+
+def test_the_watchdog_has_a_house_cpu_of_its_own_choice_and_never_a_hot_one() -> None:
+    many = place(Host(tuple(range(8)), isolated=(6, 7)), colo=True)
+    assert many.as_config()["watchdog"] == [5]
+    assert not set(many.as_config()["watchdog"]) & {*many.feed, *many.execution}
+    assert place(Host((0, 1))).as_config()["watchdog"] == [0]
+    assert place(Host((0,))).as_config()["watchdog"] == [0]

@@ -91,6 +91,13 @@ def test_limits_beyond_seventy_percent_of_the_budget_are_refused(
             compose(tmp_path, values)
 
 
+def test_a_budget_that_leaves_the_watchdog_no_view_of_the_account_is_refused(tmp_path: pathlib.Path) -> None:
+    few = {"message_rate_per_s": 2, "max_open_orders": 2}
+    configuration.check_budget(configuration.Venue(budget_messages=14), few, "pulex.toml")
+    with pytest.raises(ConfigError, match="one look at the account in 10 s"):
+        configuration.check_budget(configuration.Venue(budget_messages=7), few, "pulex.toml")
+
+
 def test_the_paper_venue_has_its_own_key_whatever_the_file_says(tmp_path: pathlib.Path) -> None:
     venue = compose(tmp_path, {"venue": {"management_key_credential": "mine"}})["venue"]
     assert venue["management_key_credential"] is None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import pathlib
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from ops import exits, instance, paper
+from ops import exits, instance, panels, paper
 from ops import run as running
 from ops.cli import app
 from ops.config import Config, ConfigError
+from ops.figures import snapshot
 from ops.instance import Paths
 from ops.run import Options, Screen, warm, with_options
 from ops.supervisor import StartError, Supervisor
@@ -75,6 +78,48 @@ def test_failing_revocation_fails_the_kill_test_at_the_real_exchange(where: Path
     assert ledger is not None
     assert paper.kill_test(ledger, supervisor.kill_test)["result"] == "fail"
     assert not supervisor.armed
+
+
+@pytest.fixture
+def house(where: Paths, config: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[tuple[Supervisor, list[str]]]:
+    """The real exchange, with the faults of the parameter, and the real watchdog; nobody trades."""
+    config["paper"]["faults"] = getattr(request, "param", {})
+    config["config_hash"] = instance.config_hash(config)
+    instance.write(where, config)
+    said: list[str] = []
+    supervisor = Supervisor(config, where, said.append, waves=())
+    supervisor.try_arm = lambda: True  # type: ignore[method-assign]
+    supervisor.start(lambda: None)
+    yield supervisor, said
+    supervisor.stop_house()
+    supervisor.stop_all()
+
+
+@pytest.mark.parametrize("house", [{"revoke": "absent"}], indirect=True)
+def test_an_exchange_that_cannot_revoke_is_not_proven_on_every_screen(house: tuple[Supervisor, list[str]]) -> None:
+    supervisor, said = house
+    assert any(line.startswith("kill test NOT PROVEN: the venue cannot revoke keys") for line in said)
+    figures = snapshot(supervisor.pages, supervisor.config)
+    assert figures["lease"]["kill_test"] == "not_proven"
+    assert "NOT PROVEN" in panels.head(figures).plain
+
+
+def test_the_start_test_and_a_drill_are_seen_in_the_ledger_of_the_real_exchange(house: tuple[Supervisor, list[str]]) -> None:
+    supervisor, _ = house
+    result = CliRunner().invoke(app, ["kill", "--drill", "--name", "test"])
+    assert result.exit_code == exits.OK, result.output
+    assert [line.split()[0] for line in result.output.splitlines()] == ["create", "use", "revoke", "probe", "kill"]
+    ledger = paper.ledger(supervisor.config)
+    assert ledger is not None
+    tried = [key for key in ledger["keys"] if key["label"].endswith("-killtest")]
+    assert len(tried) == 2  # the start test, then the drill
+    for key in tried:
+        refused = [use["ts"] for use in key["refused"] if use["detail"] == "401 POST /v1/orders"]
+        assert key["created_ts"] < key["revoked_ts"] <= refused[0]
+    figures = snapshot(supervisor.pages, supervisor.config)
+    assert figures["lease"]["drill"]["result"] == "pass"
+    assert abs(figures["lease"]["drill"]["wall_s"] - time.time()) < 60
+    assert "PASS" in panels.drill(figures["lease"]["drill"], time.time()).plain
 
 
 def test_compile_that_fails_is_one_line_that_names_the_log(

@@ -220,12 +220,17 @@ def test_the_kill_command_ends_trading_with_proof(killed: tuple[House, End, Ledg
 
 @pytest.fixture(scope="module")
 def orphaned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, int, Ledger, End]]:
-    """kill -9 on the watchdog and the ledger once its successor trades; then kill -9 on the supervisor."""
+    """The watchdog stopped, then killed, and the ledger once its successor trades; then kill -9 on the supervisor.
+
+    It is stopped for a while first: a successor comes so soon that execution would have nothing left to do for itself.
+    """
     with House(tmp_path_factory.mktemp("h")) as house:
         house.start()
         epochs = len(trading_keys(house.ledger()))
-        lost_us = now_us()
-        os.kill(house.pid("watchdog"), signal.SIGKILL)
+        lost_us, lost = now_us(), house.pid("watchdog")
+        os.kill(lost, signal.SIGSTOP)
+        time.sleep(0.6)
+        os.kill(lost, signal.SIGKILL)
         again = wait_next_epoch(house, epochs)
         report("KILL watchdog", again, lost_us, epoch=epochs - 1)
         print(f"KILL watchdog: next epoch's key after {(trading_keys(again)[-1]['created_ts'] - lost_us) / 1000:.0f} ms")

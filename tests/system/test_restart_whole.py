@@ -38,7 +38,7 @@ class Lasting(Stage):
         ws, rest, key = venue
         self.values: dict[str, Any] = {
             "mode": "live",
-            "venue": {"ws_url": ws, "rest_url": rest, "management_key_file": key},
+            "venue": {"ws_url": ws, "rest_url": rest, "management_key_file": key, "budget_messages": 20_000},
             "instruments": [recorded.instrument(data).model_dump(exclude_none=True) | {"baseline": "1"}],
             "limits": LIMITS | limits,
             "strategies": [{"name": f"puppet{me}", "file": str(PUPPET), "parameters": {"me": me}} for me in range(2)],

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.watchdog.stub import LEASE, MANAGEMENT_KEY, ROOT, Engine, Exchange, exchange_line
+from tests.watchdog.stub import MANAGEMENT_KEY, ROOT, Engine, Exchange, Feed, configuration, exchange_line
+from watchdog import hashes
 from watchdog.processes import start_time
 
 
@@ -25,29 +26,33 @@ class Run:
         self.exchange = Exchange()
         self.engine: Engine | None = None
         self.answer: dict[str, Any] = {}
+        self.feed: Feed | None = None
         self.dog: subprocess.Popen[bytes] | None = None
         for name in ("state", "shm", "logs"):
             (path / name).mkdir()
         key_file = path / "management.key"
         key_file.write_text(MANAGEMENT_KEY + "\n")
         key_file.chmod(0o600)
-        self.config: dict[str, Any] = {
-            "instance": 1,
-            "state_dir": str(self.state),
-            "shm_dir": str(path / "shm"),
-            "config_hash": 1,
-            "code_hash": 2,
-            "venue": {"rest_url": self.exchange.url, "management_key_file": str(key_file)},
-            "instruments": [{"symbol": "BTC-USDC", "tick_size": "0.01", "min_quantity": "0.00001"}],
-            "lease": LEASE,
-        }
-        (path / "config.json").write_text(json.dumps(self.config))
+        self.config = configuration(path, self.exchange.url, key_file)
+        self.configure()
 
-    def start(self) -> None:
+    def configure(self, **values: Any) -> None:
+        """Write config.json, with these sections changed."""
+        values = {name: self.config[name] | value if isinstance(value, dict) else value for name, value in values.items()}
+        self.config |= values
+        self.config["config_hash"] = hashes.config_hash(self.config)
+        (self.path / "config.json").write_text(json.dumps(self.config))
+
+    def start(self, command: list[str] | None = None) -> None:
+        """The watchdog (by ``command``, when something has to be around it), and a feed that it is told of."""
+        command = command or [sys.executable, "-m", "watchdog", str(self.path)]
         log = open(self.path / "logs/watchdog.log", "ab")  # noqa: SIM115
         with log:
-            self.dog = subprocess.Popen([sys.executable, "-m", "watchdog", str(self.path)], cwd=ROOT, stdout=log, stderr=log)
+            self.dog = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         self.wait(lambda: bool(self.try_ask({"op": "status"})))
+        if self.feed is None:
+            self.feed = Feed(self.path / "shm", self.config)
+        assert self.expect(os.getpid(), role="feed") == {"ok": True}
 
     def try_ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -60,7 +65,10 @@ class Run:
 
     def expect(self, pid: int, start: int | None = None, role: str = "execution") -> dict[str, Any]:
         start = start_time(pid) if start is None else start
-        return self.ask("expect", role=role, pid=pid, start=start, code_hash=2, config_hash=1)
+        return self.ask("expect", role=role, pid=pid, start=start, **self.own_hashes())
+
+    def own_hashes(self) -> dict[str, int]:
+        return {name: self.config[name] for name in hashes.OWN_HASHES}
 
     def wait(self, condition: Callable[[], bool], seconds: float = 5.0) -> float:
         """Seconds until the condition held; fails the test when it never does."""
@@ -76,9 +84,9 @@ class Run:
         self.answer = self.engine.ask("register")
         return self.answer
 
-    def trade(self) -> Engine:
+    def trade(self, command: list[str] | None = None) -> Engine:
         """Everything up to a granted lease, with one resting order."""
-        self.start()
+        self.start(command)
         engine = self.trade_started()
         self.exchange.rest("1")
         self.exchange.probes.clear()
@@ -94,6 +102,16 @@ class Run:
         assert self.engine is not None
         return self.engine
 
+    def killed(self, seconds: float = 5.0) -> dict[str, Any]:
+        """Wait for a proven kill; its record."""
+        self.wait(lambda: bool((self.ask("status")["kill"] or {}).get("proven")), seconds)
+        return self.latch()
+
+    def lapsed(self, fault: str, seconds: float = 5.0) -> None:
+        """Wait for a lapse for this reason."""
+        self.wait(lambda: self.ask("status")["state"] == "lapsed", seconds)
+        assert self.ask("status")["reason"].startswith(f"lapsed: {fault}:"), self.ask("status")["reason"]
+
     def latch(self) -> dict[str, Any]:
         if not (self.state / "latch.json").exists():
             return {"steps": []}
@@ -105,6 +123,8 @@ class Run:
             self.dog.wait()
         if self.engine is not None:
             self.engine.end()
+        if self.feed is not None:
+            self.feed.end()
         self.exchange.close()
 
 

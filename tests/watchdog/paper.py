@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.watchdog.conftest import Run
-from tests.watchdog.stub import MANAGEMENT_KEY, ROOT
+from tests.watchdog.stub import MANAGEMENT_KEY, ROOT, Engine
 
 INSTRUMENT = {
     "symbol": "BTC-USDC", "base": "BTC", "quote": "USDC", "kind": "spot", "tick_size": "0.01", "lot_size": "0.00001",
@@ -74,7 +74,8 @@ class PaperRun(Run):
         self.config["instruments"] = [INSTRUMENT]
         self.config["venue"] |= venue or {}
         self.config["kill"] = {"revokers": revokers or []}
-        self.write()
+        self.config["limits"] = {}  # a storm of orders is no matter of the independent view here
+        self.configure()
         self.sim = subprocess.Popen(
             [sys.executable, "-m", "sim", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True, stderr=subprocess.STDOUT
         )
@@ -83,12 +84,16 @@ class PaperRun(Run):
         assert line.startswith("venue ready"), line
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
         self.config["venue"] |= {"ws_url": words["ws"], "rest_url": words["rest"]}
-        self.write()
+        self.configure()
         self.port = int(words["rest"].rpartition(":")[2])
         self.manage = Caller(self.port, MANAGEMENT_KEY)
 
-    def write(self) -> None:
-        (self.path / "config.json").write_text(json.dumps(self.config))
+    def trade_started(self) -> Engine:
+        """The account of this exchange begins flat, and the fake engine says so; many open orders never surprise it."""
+        engine = super().trade_started()
+        engine.ask("position 0")
+        engine.ask("open_orders 100000")
+        return engine
 
     def ledger(self) -> dict[str, Any]:
         return self.manage("GET", "/sim/ledger")[1]

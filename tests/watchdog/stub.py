@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import json
 import mmap
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric import layout
-from watchdog import page
+from watchdog import hashes, page
 from watchdog.processes import start_time
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,9 @@ class Exchange:
         self.cancelled_at = 0.0
         self.revoke = "normal"
         self.unsupported = False
+        self.position = "0.01000"
+        self.fills: list[dict[str, Any]] = []
+        self.one_key = False  # the management key is a key like the others, and can be revoked
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -83,13 +87,13 @@ class Exchange:
         self.server.server_close()
 
     def scope(self, key: str) -> str | None:
-        if key == MANAGEMENT_KEY:
+        if key == MANAGEMENT_KEY and not self.one_key:
             return "manage"
         rows = [row for row in self.keys.values() if row["api_key"] == key and not row["revoked"]]
         return rows[0]["scope"] if rows else None
 
     def rest(self, order_id: str) -> None:
-        self.orders[order_id] = {"client_order_id": order_id}
+        self.orders[order_id] = {"client_order_id": order_id, "symbol": "BTC-USDC", "side": "buy", "leaves": "0.00100"}
 
     def request(self, method: str, path: str, key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         scope = self.scope(key)
@@ -108,9 +112,11 @@ class Exchange:
             return 200, {"cancelled": ids, "count": len(ids)}
         answers: dict[str, dict[str, Any]] = {
             "/v1/orders/open": {"orders": list(self.orders.values())},
-            "/v1/positions": {"positions": [{"symbol": "BTC-USDC", "position": "0.01", "baseline": "0"}]},
-            "/v1/balances": {"balances": []},
+            "/v1/positions": {"positions": [{"symbol": "BTC-USDC", "position": self.position, "baseline": "0"}]},
+            "/v1/balances": {"balances": [{"currency": "USDC", "total": "100000", "available": "100000"}]},
+            "/v1/fills": {"fills": self.fills},
         }
+        path = path.partition("?")[0]
         return (200, answers[path]) if path in answers else (404, {"error": "not_found"})
 
     def keys_request(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -167,28 +173,87 @@ class Engine:
                 pipe.close()
 
 
-def engine_main(run_dir: str) -> None:
-    """The child: one command per line on stdin, one JSON line per answer."""
-    shm_dir = Path(json.loads((Path(run_dir) / "config.json").read_text())["shm_dir"])
-    path, shared, _ = page.create_segment(shm_dir, "exec", layout.EXEC_BYTES)
+def segment(shm_dir: Path, name: str, kind: int, size: int, config: dict[str, Any]) -> Any:
+    """The words of a published segment of this process, its header as every writer makes it."""
+    path, shared, _ = page.create_segment(shm_dir, name, size)
     words = memoryview(shared).cast("q")
     for word, value in {
-        layout.H_KIND: layout.SEGMENT_EXEC,
+        layout.H_KIND: kind,
         layout.H_SCHEMA_HASH: layout.schema_hash(),
         layout.H_OWNER_PID: os.getpid(),
         layout.H_OWNER_START: start_time(os.getpid()),
+        layout.H_CODE_HASH: config["code_hash"],
+        layout.H_CONFIG_HASH: config["config_hash"],
         layout.H_MAGIC: layout.MAGIC,
     }.items():
         words[word] = value
-    page.publish_link(path, "exec")
+    page.publish_link(path, name)
+    return words
+
+
+class Feed:
+    """A feed in this process: its heart beats every 10 ms while ``beating``, its cursor moves when told."""
+
+    def __init__(self, shm_dir: Path, config: dict[str, Any]) -> None:
+        self.stats = segment(shm_dir, "stats-feed", layout.SEGMENT_STATS, layout.STATS_BYTES, config)
+        self.market = segment(shm_dir, "market", layout.SEGMENT_MARKET, layout.MARKET_BYTES, config)
+        self.beating, self.publishing = True, False
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while not self.ended.wait(0.01):
+            if self.beating:
+                self.stats[layout.HEARTBEAT_OFFSET // layout.WORD] = time.monotonic_ns()
+            if self.publishing:
+                self.market[layout.MARKET_CURSOR_OFFSET // layout.WORD] += 1
+
+    def quote(self, bid_ticks: int, ask_ticks: int) -> None:
+        """The touch of the first instrument, as the state table has it."""
+        base = layout.STATE_OFFSET // layout.WORD
+        self.market[base + layout.ST_BID_TICKS], self.market[base + layout.ST_ASK_TICKS] = bid_ticks, ask_ticks
+
+    def end(self) -> None:
+        self.ended.set()
+        self.thread.join()
+
+
+def configuration(path: Path, url: str, key_file: Path) -> dict[str, Any]:
+    """A config.json whose hashes are true."""
+    config: dict[str, Any] = {
+        "instance": 1,
+        "state_dir": str(path / "state"),
+        "shm_dir": str(path / "shm"),
+        "venue": {"rest_url": url, "management_key_file": str(key_file)},
+        "instruments": [
+            {"symbol": "BTC-USDC", "quote": "USDC", "tick_size": "0.01", "lot_size": "0.00001", "min_quantity": "0.00001"}
+        ],
+        "limits": {"max_open_orders": 20, "position_ppm": 50_000, "gross_exposure_ppm": 200_000, "day_loss_ppm": 10_000},
+        "lease": LEASE,
+        "tiers": {},
+    }
+    return config | {"config_hash": hashes.config_hash(config), "code_hash": hashes.code_hash()}
+
+
+def engine_main(run_dir: str) -> None:
+    """The child: one command per line on stdin, one JSON line per answer."""
+    config = json.loads((Path(run_dir) / "config.json").read_text())
+    words = segment(Path(config["shm_dir"]), "exec", layout.SEGMENT_EXEC, layout.EXEC_BYTES, config)
+    account = layout.ACCOUNT_OFFSET // layout.WORD
+    words[account + layout.AP_RECONCILED], words[account + layout.AP_OPEN_ORDERS] = 1, 100
+    words[account + layout.ACCOUNT_ROWS_WORD + layout.AR_POSITION_LOTS] = 1000
     base = layout.BEAT_OFFSET // layout.WORD
-    control: dict[str, Any] = {"beating": True}
+    control: dict[str, Any] = {"beating": True, "heart": True, "config": config, "each": 1}
 
     def beat() -> None:
         while True:
+            now = time.monotonic_ns()
             if control["beating"]:
-                words[base + layout.B_MONO_NS] = time.monotonic_ns()
-                words[base + layout.B_PASSES] += 1
+                words[base + layout.B_MONO_NS] = now
+                words[base + layout.B_PASSES] += control["each"]
+            if control["heart"]:
+                words[layout.HEARTBEAT_OFFSET // layout.WORD] = now
             time.sleep(0.002)
 
     threading.Thread(target=beat, daemon=True).start()
@@ -198,22 +263,42 @@ def engine_main(run_dir: str) -> None:
 
 
 def _engine_command(line: str, run_dir: Path, words: Any, base: int, control: dict[str, Any]) -> dict[str, Any]:
-    if line == "register":
-        request = {"op": "register", "role": "execution", "code_hash": 2, "config_hash": 1}
-        answer, fd = exchange_line(run_dir, request)
+    command, _, value = line.partition(" ")
+    account = layout.ACCOUNT_OFFSET // layout.WORD
+    if command == "register":
+        request = {"op": "register", "role": "execution"}
+        answer, fd = exchange_line(run_dir, request | {name: control["config"][name] for name in hashes.OWN_HASHES})
         if fd is not None:
-            control["fd"] = fd
+            control["fd"], control["old_lease"] = fd, control.get("lease")
             control["lease"] = memoryview(mmap.mmap(fd, layout.LEASE_BYTES, prot=mmap.PROT_READ)).cast("q")
             words[base + layout.B_EPOCH] = answer["epoch"]
         return answer
-    if line == "lease":
-        return dict(zip(layout.LEASE_PAGE, control["lease"], strict=False)) | {"now": time.monotonic_ns()}
-    if line == "forge":
+    if command in ("lease", "old_lease"):
+        return dict(zip(layout.LEASE_PAGE, control[command], strict=False)) | {"now": time.monotonic_ns()}
+    if command == "eat":
+        control["eaten"] = bytearray(os.urandom(1 << 20) * 256)
+    if command == "exit_main_thread":
+        ctypes.CDLL(None).syscall(60, 0)  # exit, not exit_group: the beating thread lives on
+    if command == "forge":
         return {"refused": forge(control["fd"])}
-    if line == "runaway":
+    if command == "runaway":
         words[base + layout.B_ORDERS_SENT] += 100_000
-    else:
-        control["beating"] = line == "beat"
+    elif command == "epoch":
+        words[base + layout.B_EPOCH] += int(value)
+    elif command == "passes":
+        words[base + layout.B_PASSES] += int(value)
+    elif command == "each":  # passes per beat: 500 times that many in a second
+        control["each"] = int(value)
+    elif command == "market":
+        words[base + layout.B_MARKET_SEQ] = int(value)
+    elif command == "position":
+        words[account + layout.ACCOUNT_ROWS_WORD + layout.AR_POSITION_LOTS] = int(value)
+    elif command == "open_orders":
+        words[account + layout.AP_OPEN_ORDERS] = int(value)
+    elif command == "damage":  # any word of the header
+        words[int(value)] ^= 1
+    else:  # "beat", "hush" (all stands), "hollow" (the heart of a thread beside a hung loop)
+        control["beating"], control["heart"] = command == "beat", command in ("beat", "hollow")
     return {"ok": True}
 
 

@@ -175,7 +175,7 @@ from tests.watchdog.paper import PaperRun, order
 run = PaperRun(pathlib.Path({os.fspath(tmp_path)!r}), revokers=[{{"kind": "cut", "peers": []}}])
 try:
     run.config["kill"]["revokers"][0]["peers"] = [f"127.0.0.1:{{run.port}}"]
-    run.write()
+    run.configure()
     ws = int(run.config["venue"]["ws_url"].partition("//")[2].partition("/")[0].rpartition(":")[2])
     run.start()
     run.trade_started()

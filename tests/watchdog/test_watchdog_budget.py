@@ -49,6 +49,11 @@ def test_no_window_of_any_phase_holds_more_than_the_share(urgent: bool) -> None:
     assert most == (30 if urgent else 15)
 
 
+def test_rounds_that_keep_their_distance_use_half_of_what_is_not_the_kills() -> None:
+    one, _ = budget(messages=1200, window_s=60.0)
+    assert one.spacing_s(5) == pytest.approx(60 / 18)  # 18 rounds of 5 calls are half of 180
+
+
 def test_a_call_waits_for_room_until_its_deadline_and_no_longer() -> None:
     one, clock = budget()
     waits: list[float] = []
@@ -129,9 +134,9 @@ def test_the_control_without_head_room_is_kept_out_for_as_long_as_the_storm_goes
 
 def test_the_watchdogs_own_calls_stay_within_its_share_and_waits_are_counted(run: PaperRun) -> None:
     run.config["venue"]["budget_messages"] = 20  # its own belief; the exchange goes on with the wider one
-    run.write()
+    run.configure()
     run.start()
-    assert run.ask("kill_test")["result"] in ("pass", "fail")  # six calls, two reads a second beside them
+    assert run.ask("kill_test")["result"] in ("pass", "fail")  # six calls, the view of the account beside them
     for _ in range(3):
         run.ask("kill_test")
     words = memoryview((run.path / "shm/stats-watchdog").read_bytes()).cast("q")

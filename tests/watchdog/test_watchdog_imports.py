@@ -31,7 +31,8 @@ def test_a_module_imports_the_standard_library_and_the_layout_only(path) -> None
 
 
 def test_nothing_else_is_loaded_at_run_time() -> None:
-    code = "import sys; before=set(sys.modules); import watchdog.process; print(*sorted(set(sys.modules)-before))"
+    ours = "watchdog.process, watchdog.witness, watchdog.alone"
+    code = f"import sys; before=set(sys.modules); import {ours}; print(*sorted(set(sys.modules)-before))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name for name in result.stdout.split() if not name.startswith("watchdog")}
     assert {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names} <= OURS

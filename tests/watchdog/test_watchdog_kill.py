@@ -135,6 +135,18 @@ def test_an_order_that_appears_between_the_reads_is_cancelled_and_reading_starts
     assert bench.names().count("open") == 4
 
 
+def test_a_successor_does_not_wait_as_long_as_its_dead_watchdog_had_come_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(bench, "sleep", lambda seconds: waits.append(seconds) or Bench.sleep(bench, seconds))
+    bench.record["rounds"] = 6
+    bench.venue.down = 9  # the cancel before the steps, and two tries of each of the four steps that need the venue
+    assert bench.run(bench.ladder())
+    assert bench.record["rounds"] == 8
+    assert max(waits) <= 0.3
+
+
 def test_an_unreachable_venue_is_unproven_then_cancelled_first_when_it_is_back(bench: Bench) -> None:
     bench.venue.down = 8  # two tries of each of the four steps that need it
     ladder = bench.ladder()
@@ -216,3 +228,18 @@ def test_a_damaged_latch_is_a_latch(tmp_path: Path, bench: Bench) -> None:
 def test_histogram_buckets_hold_two_digits_up_to_a_minute() -> None:
     assert [bucket(value) for value in (0, 1, 255, 256, 257)] == [0, 1, 255, 256, 256]
     assert bucket(60_000_000_000) < 3840
+
+
+@pytest.mark.parametrize(("late", "rounds"), [(0, 1), (10**6, kill_module.ONE_KEY_PATIENCE + 1)])
+def test_where_one_key_does_both_the_book_is_emptied_first_but_not_waited_for_for_ever(
+    bench: Bench, late: int, rounds: int
+) -> None:
+    """A sender that cannot be reached may place orders as fast as they are cancelled: then its key goes all the same."""
+    bench.record["one_key"], bench.venue.late = True, late
+    ladder = bench.ladder()
+    while "revoke" not in bench.names():
+        ladder.round()
+    assert bench.record["rounds"] == rounds
+    assert "keys" not in bench.names()  # the key that could read the list is the one that was revoked
+    assert bench.names().index("cancel_all") < bench.names().index("revoke")
+    assert bench.record["proven"] is (late == 0)

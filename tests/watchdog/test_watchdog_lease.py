@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import pytest
 
 from fabric import layout
 from tests.watchdog.stub import LEASE, forge
+from watchdog import beat as beat_module
+from watchdog import faults
+from watchdog import lease as lease_module
+from watchdog import pulse as pulse_module
+from watchdog import sentry as sentry_module
 from watchdog.beat import Beat
 from watchdog.lease import Clocks, LeasePage, Rules, Watch, decide, new_watch
+from watchdog.pulse import UNKNOWN, Seen
 
 MS = 1_000_000
 RULES = Rules(**LEASE)
@@ -24,7 +31,11 @@ class World:
         self.boot_ahead = 0
         self.beat = ZERO._replace(mono_ns=self.now)
         self.watch: Watch = new_watch(7, Clocks(self.now, self.now))
-        self.reason = ""
+        self.reason = self.fault = ""
+        self.heart = 0
+        self.cursor = UNKNOWN
+        self.standing = ""
+        self.rules = RULES
 
     def step(self, ms: int = 5, passes: int = 1, orders: int = 0, armed: bool = True) -> str:
         self.now += ms * MS
@@ -32,8 +43,9 @@ class World:
             beat = self.beat
             self.beat = beat._replace(passes=beat.passes + passes, mono_ns=self.now, orders_sent=beat.orders_sent + orders)
         clocks = Clocks(self.now, self.now + self.boot_ahead)
-        self.watch, decision = decide(self.watch, self.beat, clocks, RULES, armed)
-        self.reason = decision.reason
+        seen = Seen(self.beat, self.heart, self.cursor, self.standing)
+        self.watch, decision = decide(self.watch, seen, clocks, self.rules, armed)
+        self.reason, self.fault = decision.why, decision.fault
         return decision.what
 
     def granted(self) -> World:
@@ -156,3 +168,188 @@ def test_only_the_owner_of_the_map_can_write_the_page() -> None:
         assert page.words[layout.L_DEADLINE_NS] == 0
     finally:
         page.close()
+
+
+# --- Fault classes
+
+
+def faults_of(world: World, steps: int = 200, **step: int) -> list[str]:
+    """The fault classes in order of appearance, until a kill."""
+    found: list[str] = []
+    for _ in range(steps):
+        what = world.step(**step)
+        if world.fault and world.fault not in found:
+            found.append(world.fault)
+        if what == "kill":
+            break
+    return found
+
+
+def test_silence_is_late_then_silent() -> None:
+    assert faults_of(World().granted(), passes=0) == ["late", "silent"]
+
+
+def test_a_heart_beside_a_hung_loop_is_hollow_and_lapses_before_the_lease_would_end() -> None:
+    world = World().granted()
+    waited = 0
+    while True:
+        world.heart += 1
+        waited += 5
+        if world.step(passes=0) == "lapse":
+            break
+    assert (world.fault, waited) == ("hollow", 55)
+
+
+def test_a_beat_whose_clock_moves_without_passes_is_hollow() -> None:
+    world = World().granted()
+    for _ in range(11):
+        world.beat = world.beat._replace(mono_ns=world.now + 5 * MS)
+        world.step(passes=0)
+    assert world.fault == "hollow"
+
+
+def test_passes_too_slow_over_a_whole_window_lapse() -> None:
+    world = World()
+    world.rules = replace(RULES, passes_per_s_min=100)
+    world.granted()
+    found = faults_of(world, ms=20)  # 50 passes a second
+    assert found == ["slow"]
+    assert world.watch.state == layout.LEASE_LAPSED
+
+
+@pytest.mark.parametrize(("passes", "found"), [(500_000, []), (500_001, ["fast"])])
+def test_passes_too_fast_for_any_work_kill(passes: int, found: list[str]) -> None:
+    assert faults_of(World().granted(), steps=300, passes=passes) == found  # in 5 ms, 100 million a second allowed
+
+
+def test_a_loop_that_does_not_read_what_the_feed_publishes_is_stuck() -> None:
+    world = World()
+    world.cursor = 7
+    world.beat = world.beat._replace(market_seq=7)
+    world.granted()
+    steps = 0
+    while world.step() != "lapse":
+        world.cursor += 1
+        steps += 1
+    assert world.fault == "stuck"
+    assert steps == RULES.ttl_ns // (5 * MS) + 1
+
+
+def test_a_quiet_feed_makes_nobody_stuck_and_a_followed_one_neither() -> None:
+    world = World()
+    world.cursor = 7
+    world.beat = world.beat._replace(market_seq=7)
+    world.granted()
+    assert faults_of(world) == []
+    for _ in range(200):
+        world.cursor += 3
+        world.beat = world.beat._replace(market_seq=world.cursor - 1)
+        assert world.step() in ("none", "grant")
+
+
+def test_a_stuck_loop_gets_no_lease_in_its_next_epoch_until_it_reads() -> None:
+    world = World()
+    world.cursor = 9
+    world.beat = world.beat._replace(market_seq=7)
+    for _ in range(100):
+        assert world.step() == "none"
+    world.beat = world.beat._replace(market_seq=9)
+    assert world.step() == "grant"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"epoch": 8}, "wrong_epoch"),
+        ({"epoch": 6}, "wrong_epoch"),
+        ({"passes": 0}, "backwards"),
+        ({"orders_sent": -1}, "backwards"),
+        ({"mono_ns": 1}, "backwards"),
+        ({"mono_ns": 1 << 62}, "backwards"),
+    ],
+)
+def test_a_damaged_beat_word_costs_the_lease_at_once(change: dict[str, int], fault: str) -> None:
+    world = World().granted()
+    world.step()
+    world.beat = world.beat._replace(**change)
+    assert world.step(passes=0) == "lapse"
+    assert world.fault == fault
+
+
+def test_a_pause_of_our_own_has_its_name_and_kills_nobody() -> None:
+    world = World().granted()
+    assert world.step(ms=3000, passes=0) == "lapse"
+    assert world.fault == "own_pause"
+
+
+@pytest.mark.parametrize("ahead_ms", [60_000, -60_000])
+def test_suspend_and_a_clock_that_goes_back_are_a_clock_jump(ahead_ms: int) -> None:
+    world = World().granted()
+    world.boot_ahead = ahead_ms * MS
+    assert world.step() == "lapse"
+    assert world.fault == "clock_jump"
+    world = World().granted()
+    assert world.step(ms=-1) == "lapse"
+
+
+def test_the_wall_clock_is_read_by_nothing_that_judges_a_lease() -> None:
+    for module in (lease_module, pulse_module, beat_module, sentry_module):
+        source = inspect.getsource(module)
+        assert "time.time" not in source
+        assert "REALTIME" not in source
+
+
+def test_what_another_detector_sees_lapses_and_withholds_until_it_is_gone() -> None:
+    world = World().granted()
+    world.standing = "traced"
+    assert world.step() == "lapse"
+    world.watch = new_watch(8, Clocks(world.now, world.now))
+    world.beat = world.beat._replace(epoch=8)
+    assert {world.step() for _ in range(50)} == {"none"}
+    world.standing = ""
+    assert world.step() == "grant"
+
+
+# --- Tiers
+
+
+@pytest.mark.parametrize("name", [name for name, fault in faults.FAULTS.items() if not fault.fixed])
+def test_every_class_that_can_recover_may_be_moved_to_either_tier(name: str) -> None:
+    for tier in (faults.LAPSE, faults.KILL):
+        assert faults.tiers({name: tier})[name] == tier
+
+
+@pytest.mark.parametrize("configured", [{"stukc": "kill"}, {"stuck": "pause"}, {"dead": "lapse"}, {"operator": "lapse"}])
+def test_an_unknown_class_or_tier_and_a_lapse_of_what_cannot_recover_are_refused(configured: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(configured))):
+        faults.tiers(configured)
+
+
+def test_the_default_tiers_are_those_of_the_rules() -> None:
+    tiers = faults.tiers({})
+    assert {name for name in ("late", "stuck", "clock_jump", "feed_silent") if tiers[name] == "kill"} == set()
+    assert {
+        tiers[name] for name in ("silent", "runaway", "disagreement", "over_limit", "operator", "key_revoked_elsewhere")
+    } == {"kill"}
+
+
+@pytest.mark.parametrize(("tier", "state"), [("lapse", "lapse"), ("kill", "kill")])
+def test_the_configured_tier_decides_what_a_fault_does(tier: str, state: str) -> None:
+    for name in ("wrong_epoch", "runaway"):
+        world = World()
+        world.rules = replace(RULES, tiers=faults.tiers({name: tier}))
+        world.granted()
+        if name == "runaway":
+            assert world.step(orders=65) == state
+        else:
+            world.beat = world.beat._replace(epoch=9)
+            assert world.step(passes=0) == state
+
+
+def test_no_kill_before_the_first_grant_but_for_orders_without_permission() -> None:
+    world = World()
+    world.standing = "over_limit"
+    assert {world.step() for _ in range(50)} == {"none"}
+    world = World()
+    world.step()
+    assert world.step(orders=65, armed=False) == "kill"

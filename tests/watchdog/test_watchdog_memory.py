@@ -40,7 +40,7 @@ def child(code: str = CHILD, prefix: tuple[str, ...] = ()) -> tuple[str, int, in
 def test_memory_that_comes_later_is_locked_too() -> None:
     said, before, after = child()
     assert "mlock" not in said
-    assert after - before >= 8 * 1024
+    assert after - before >= 7 * 1024  # of 8 MiB; the heap had a little room already, and that was locked before
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to drop a capability")

@@ -41,7 +41,7 @@ def assert_dead(run: Run) -> None:
 
 def test_a_key_goes_once_and_only_to_the_expected_process(run: Run) -> None:
     run.start()
-    request = {"role": "execution", "code_hash": 2, "config_hash": 1}
+    request = {"role": "execution", **run.own_hashes()}
     assert "not the expected" in run.ask("register", **request)["reason"]
     engine = run.engine = Engine(run.path)
     assert run.expect(engine.pid, start_time(engine.pid) + 1)["ok"] is False
@@ -112,7 +112,7 @@ def test_a_stopped_or_killed_execution_leaves_nothing_within_a_second(run: Run, 
     assert engine.process.wait() == -signal.SIGKILL
     latch = run.latch()
     assert [step["ok"] for step in latch["steps"]] == [True] * 6
-    assert latch["positions"][0]["position"] == "0.01"
+    assert latch["positions"][0]["position"] == "0.01000"
     assert "latched" in run.ask("arm")["reason"]
     assert run.ask("resume", operator="", reason="x")["ok"] is False
     assert run.ask("resume", operator="ann", reason="looked at it")["ok"] is True
@@ -146,7 +146,21 @@ def test_a_restarted_watchdog_finishes_the_kill_of_a_dead_one(run: Run) -> None:
     assert run.exchange.orders == {}
     assert trading_key(run)["revoked"] is True
     assert run.ask("status")["latched"] is True
-    assert "listed as revoked" in run.latch()["steps"][-1]["detail"]
+    assert run.latch()["steps"][-1]["detail"] == "401 unauthorized"
+    assert {status for _, status in run.exchange.probes} == {401}
+
+
+def test_a_kill_after_both_died_is_proven_by_the_key_that_the_first_watchdog_minted(run: Run) -> None:
+    engine = run.trade()
+    assert run.dog is not None
+    for process in (run.dog, engine.process):
+        process.kill()
+        process.wait()
+    run.start()
+    run.ask("kill", reason="both died")
+    run.wait(lambda: bool(run.ask("status")["kill"]["proven"]))
+    assert run.latch()["steps"][-1]["detail"] == "401 unauthorized"
+    assert_dead(run)
 
 
 def test_a_revoke_that_lies_is_found_by_the_probe_and_escalated(run: Run) -> None:
@@ -259,12 +273,13 @@ def test_a_readable_key_file_and_a_second_watchdog_are_refused_with_a_line(run: 
 def test_the_death_of_the_supervisor_ends_trading_and_the_watchdog(run: Run) -> None:
     """A process in between is the supervisor here; it starts the watchdog, brings it to trading, and is killed."""
     code = """
-import os, pathlib, subprocess, sys
+import json, os, pathlib, subprocess, sys
 from tests.watchdog.conftest import Run
 from tests.watchdog.stub import Engine
 run = Run.__new__(Run)
 run.path = pathlib.Path(sys.argv[1]); run.state = run.path / "state"
-run.dog = run.engine = None
+run.config = json.loads((run.path / "config.json").read_text())
+run.dog = run.engine = run.feed = None
 class Nothing:
     probes = []
     def rest(self, _): pass
@@ -322,7 +337,7 @@ def test_an_execution_that_ends_as_asked_is_closed_and_not_latched(run: Run) -> 
 
 def test_the_feed_gets_a_read_key_that_lives_through_a_restart_of_the_watchdog(run: Run) -> None:
     run.start()
-    register = {"role": "feed", "code_hash": 2, "config_hash": 1}
+    register = {"role": "feed", **run.own_hashes()}
     assert run.expect(os.getpid(), role="feed")["ok"]
     answer = run.ask("register", **register)
     assert answer["api_key"].startswith("sk_ro_")
@@ -339,6 +354,6 @@ def test_the_feed_gets_a_read_key_that_lives_through_a_restart_of_the_watchdog(r
 def test_a_registration_with_other_code_or_configuration_is_refused(run: Run) -> None:
     run.start()
     assert run.expect(os.getpid())["ok"]
-    answer = run.ask("register", role="execution", code_hash=2, config_hash=99)
+    answer = run.ask("register", role="execution", code_hash=run.config["code_hash"], config_hash=99)
     assert "differs" in answer["reason"]
     assert run.exchange.keys == {}

@@ -26,7 +26,7 @@ venue: $(STAMP) ## the paper exchange alone
 	@$(PULEX) venue
 
 test: check ## style, types and all tests
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m tests.lanes
 
 mutants: $(STAMP) ## each small change of the risk kernels must be noticed by their tests: FILES="risk/gate.py" JOBS= ONLY=survivors
 	@$(VENV)/bin/python -m tests.mutants $(or $(FILES),risk/rate.py risk/gate.py risk/breakers.py risk/checks.py) \

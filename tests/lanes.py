@@ -1,0 +1,50 @@
+"""``python -m tests.lanes``: the whole suite in three lanes side by side, so that no cpu is idle; what `make test` runs.
+
+Whole systems, the processes of the watchdog (both mostly wait) and everything else. The kernels are compiled first, once, into the
+one cache that all lanes read. A lane's report is printed when it ends; the exit code is 0 when every lane passed.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+COMPILE = ["tests/fabric/test_whole_loops.py"]
+LANES = {
+    "systems": ["tests/system"],
+    "watchdog-and-fabric": ["tests/watchdog", "tests/fabric"],
+    "everything-else": ["tests", "--ignore=tests/system", "--ignore=tests/watchdog", "--ignore=tests/fabric"],
+}
+TAIL = 12  # lines of the report of a lane that passed
+
+
+def start(lane: str, reports: pathlib.Path) -> subprocess.Popen[bytes]:
+    with (reports / lane).open("wb") as report:
+        return subprocess.Popen([sys.executable, "-m", "pytest", *LANES[lane]], stdout=report, stderr=subprocess.STDOUT)
+
+
+def main() -> int:
+    started = time.monotonic()
+    print("Compiling the kernels, or finding them in the cache: a minute or two at the first time", flush=True)
+    if code := subprocess.run([sys.executable, "-m", "pytest", *COMPILE], check=False).returncode:
+        return code
+    print(f"Testing in {len(LANES)} lanes: {', '.join(LANES)}; some minutes without a word", flush=True)
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        running = {lane: start(lane, pathlib.Path(folder)) for lane in LANES}
+        while running:
+            time.sleep(0.5)
+            for lane in [lane for lane, process in running.items() if process.poll() is not None]:
+                code = running.pop(lane).returncode
+                failed = failed or code
+                lines = (pathlib.Path(folder) / lane).read_text(errors="replace").splitlines()
+                print(f"\n{lane}: {'passed' if code == 0 else f'FAILED with {code}'} after {time.monotonic() - started:.0f} s")
+                print("\n".join(lines if code else lines[-TAIL:]), flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """``python -m tests.lanes``: the whole suite in three lanes side by side, so that no cpu is idle; what `make test` runs.
 
-Whole systems, the processes of the watchdog (both mostly wait) and everything else. The kernels are compiled first, once, into the
-one cache that all lanes read. A lane's report is printed when it ends; the exit code is 0 when every lane passed.
+Whole systems, the processes of the watchdog (both mostly wait) and everything else. The kernels are compiled first, once,
+into the one cache that all lanes read. A lane's report is printed when it ends; the exit code is 0 when every lane passed.
 """
 
 from __future__ import annotations

@@ -291,8 +291,9 @@ def _reserve(path: pathlib.Path, size: int) -> int:
             raise BlockingIOError(errno.EAGAIN, "a clean-up took it; start again")
     except OSError as error:
         os.close(fd)
-        if not isinstance(error, BlockingIOError):  # then the name is the clean-up's to remove, or already another's
-            path.unlink(missing_ok=True)
+        if isinstance(error, BlockingIOError):  # the name is the clean-up's to remove, or already another's
+            raise SegmentError(Step.SUPERSEDED, f"{path} was cleaned up while it was being made") from None
+        path.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC:
             raise SegmentError(Step.SPACE, f"{path.parent} is full: {path.stem} needs {size >> 10} KiB") from None
         raise SegmentError(Step.CREATE, f"cannot reserve {size} bytes for {path}: {error.strerror}") from None

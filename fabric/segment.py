@@ -288,7 +288,7 @@ def _reserve(path: pathlib.Path, size: int) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.posix_fallocate(fd, 0, size)
         if not os.fstat(fd).st_nlink:
-            raise BlockingIOError(errno.EAGAIN, "a clean-up took it; start again")
+            raise BlockingIOError(errno.EAGAIN, "a clean-up took it")
     except OSError as error:
         os.close(fd)
         if isinstance(error, BlockingIOError):  # the name is the clean-up's to remove, or already another's

@@ -24,8 +24,6 @@ from venue import tables as vt
 NS_PER_MS = 1_000_000
 TABLES = len(et.CoreTables._fields)
 JOURNALED = 4  # records that one tick and its order leave
-
-
 TOUCHED_BYTES = 1024  # of each table: the first instrument's and the first strategies' rows
 
 
@@ -50,7 +48,7 @@ def touch(w, c):
 
 
 @kernel
-def rewind(c, now_ns):
+def rewind(c):
     """Everything that would make the next rehearsal another one: ids, rates and waiting times start over."""
     c.scalars[et.K_NEXT_COUNTER] = 1
     c.account[rt.AC_LAST_ORDER_ID] = c.account[rt.AC_REJECTS_IN_ROW] = 0
@@ -68,7 +66,7 @@ def rehearse(w, n, c, book, now_ns):
     slot[lay.M_KIND], slot[lay.M_STATUS] = lay.MARKET_TICK, lay.BOOK_READY
     slot[lay.M_BID_TICKS], slot[lay.M_BID_LOTS] = book[rt.BK_BID_TICKS], book[rt.BK_BID_LOTS]
     slot[lay.M_ASK_TICKS], slot[lay.M_ASK_LOTS] = book[rt.BK_ASK_TICKS], book[rt.BK_ASK_LOTS]
-    rewind(c, now_ns)
+    rewind(c)
     core.on_market(c, slot, now_ns)
     count = c.scalars[et.K_COMMANDS]
     wall_ms = now_ns // NS_PER_MS
@@ -77,5 +75,5 @@ def rehearse(w, n, c, book, now_ns):
     n[wi.WN_SEND_END] = 0
     outbound.report_places(w, c, count, core.NOT_SENT, lay.REASON_SESSION_DOWN, now_ns)
     outbound.report_cancels(c, count, 0, now_ns)
-    rewind(c, now_ns)
+    rewind(c)
     return places

@@ -7,6 +7,7 @@ into the one cache that all lanes read. A lane's report is printed when it ends;
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ LANES = {
     "watchdog-and-fabric": ["tests/watchdog", "tests/fabric"],
     "everything-else": ["tests", "--ignore=tests/system", "--ignore=tests/watchdog", "--ignore=tests/fabric"],
 }
+TELL_S = 20.0
 TAIL = 12  # lines of the report of a lane that passed
 
 
@@ -26,17 +28,26 @@ def start(lane: str, reports: pathlib.Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "pytest", *LANES[lane]], stdout=report, stderr=subprocess.STDOUT)
 
 
+def progress(report: pathlib.Path) -> str:
+    """How far a lane is, as pytest last said."""
+    said = re.findall(r"\[ *(\d+%)\]", report.read_text(errors="replace"))
+    return str(said[-1]) if said else "begun"
+
+
 def main() -> int:
     started = time.monotonic()
     print("Compiling the kernels, or finding them in the cache: a minute or two at the first time", flush=True)
     if code := subprocess.run([sys.executable, "-m", "pytest", *COMPILE], check=False).returncode:
         return code
-    print(f"Testing in {len(LANES)} lanes: {', '.join(LANES)}; some minutes without a word", flush=True)
-    failed = 0
+    print(f"Testing in {len(LANES)} lanes: {', '.join(LANES)}", flush=True)
+    failed, told = 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         running = {lane: start(lane, pathlib.Path(folder)) for lane in LANES}
         while running:
             time.sleep(0.5)
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                print(", ".join(f"{lane} {progress(pathlib.Path(folder) / lane)}" for lane in running), flush=True)
             for lane in [lane for lane, process in running.items() if process.poll() is not None]:
                 code = running.pop(lane).returncode
                 failed = failed or code

@@ -1,13 +1,11 @@
 """A kernel's own text as a generator: each load, store and fence of shared memory becomes a yield of a ``memory.Op``.
 
 The text is taken from the kernel, edited where a mutant asks for it (each edit must match exactly once, so that a changed
-kernel cannot make a mutant silently equal to the original), and rewritten in four ways, nothing else:
+kernel cannot make a mutant silently equal to the original), and rewritten in two ways, nothing else:
 
 - ``x = load(a)`` inside any expression is hoisted to a statement of its own before it, in order of evaluation, so that a
   thread between two steps is its local names and its position, and nothing on a hidden stack;
-- ``out[i] = load(a)`` becomes a copy: the model may let its value arrive late;
-- ``words[i]`` of a mapped segment is a relaxed load or store of the word it names;
-- calls named in ``generators`` are delegated to with ``yield from``.
+- ``out[i] = load(a)`` becomes a copy: the model may let its value arrive late.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ Program = Generator[Any, Any, Any]
 LOADS = {f"load_{order}": order for order in ("relaxed", "acquire")}
 STORES = {f"store_{order}": order for order in ("relaxed", "release")}
 FENCES = {f"fence_{order}": order for order in ("acquire", "release", "full")}
-MAPPED = ("words", "self.words")
 
 
 class Constant:
@@ -58,8 +55,8 @@ SETTLE = Op("settle")  # all values that were copied are used now
 class _Rewriter:
     """Statements with operations inside -> statements that yield them."""
 
-    def __init__(self, generators: Sequence[str]) -> None:
-        self.generators, self.count = generators, 0
+    def __init__(self) -> None:
+        self.count = 0
 
     def body(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         return [new for old in statements for new in self.statement(old)]
@@ -84,15 +81,12 @@ class _Rewriter:
         return before if hoisted_whole else [*before, node]
 
     def _into(self, target: ast.Subscript, value: ast.expr, before: list[ast.stmt]) -> str | None:
-        """``target = value`` as a copy or as a store to a mapped word; None when it is neither."""
+        """``target = value`` as a copy; None when it is none."""
         if isinstance(value, ast.Call) and _name(value) in LOADS:
             address = ast.unparse(self.expression(value.args[0], before))
             return (
                 f"yield _copy({address}, {LOADS[_name(value)]!r}, {ast.unparse(target.value)}, ({ast.unparse(target.slice)}))"
             )
-        if _is_mapped(target):
-            text, index = ast.unparse(self.expression(value, before)), ast.unparse(self.expression(target.slice, before))
-            return f"yield _store({ast.unparse(target.value)}.at({index}), {text}, 'relaxed')"
         return None
 
     def expression(self, node: ast.expr, before: list[ast.stmt]) -> ast.expr:
@@ -123,19 +117,11 @@ class _Rewriter:
             for table, maker in ((LOADS, "_load"), (STORES, "_store"), (FENCES, "_fence")):
                 if name in table:
                     return f"yield {maker}({arguments}{', ' if arguments else ''}{table[name]!r})"
-            if name in self.generators:
-                return f"yield from {ast.unparse(node)}"
-        if _is_mapped(node) and isinstance(node, ast.Subscript):
-            return f"yield _load({ast.unparse(node.value)}.at({ast.unparse(node.slice)}), 'relaxed')"
         return None
 
 
 def _name(call: ast.Call) -> str:
     return ast.unparse(call.func)
-
-
-def _is_mapped(node: ast.AST) -> bool:
-    return isinstance(node, ast.Subscript) and ast.unparse(node.value) in MAPPED
 
 
 def _line(text: str) -> ast.stmt:
@@ -150,7 +136,6 @@ def as_program(
     function: Callable[..., Any],
     names: Mapping[str, Any],
     edits: Sequence[Edit] = (),
-    generators: Sequence[str] = (),
 ) -> Callable[..., Program]:
     """The function's text, edited and rewritten, over its module's names and ``names`` (which win)."""
     function = inspect.unwrap(getattr(function, "py_func", function))
@@ -164,7 +149,7 @@ def as_program(
     for argument in ast.walk(definition.args):
         if isinstance(argument, ast.arg):
             argument.annotation = None
-    definition.body = [*_Rewriter(generators).body(definition.body), *ast.parse("if False:\n    yield").body]
+    definition.body = [*_Rewriter().body(definition.body), *ast.parse("if False:\n    yield").body]
     module = ast.fix_missing_locations(ast.Module([definition], []))
     space = {**vars(inspect.getmodule(function)), **names}
     space |= {"_load": load, "_store": store, "_fence": fence, "_copy": _copy}

@@ -196,10 +196,14 @@ def find_signal(core: Core, signal_id: int) -> int:
 
 
 def end_signals(core: Core, now_ns: int) -> None:
-    """End the one-shots that can neither enter nor hold anything any more, as the loop's timer does."""
+    """End the one-shots that can neither enter nor hold anything any more, so that their rows can be taken.
+
+    The loop's timer does the same within a pass; one that holds something keeps its row in both.
+    """
     s = core.signals
     active = (s[:, tables.SG_STATE] == layout.SIG_WAITING) | (s[:, tables.SG_STATE] == layout.SIG_WORKING)
     over = (now_ns >= s[:, tables.SG_EXPIRES_NS]) | (s[:, tables.SG_FILLED] >= s[:, tables.SG_LOTS])
+    over |= s[:, tables.SG_EXITING] != 0
     idle = (s[:, tables.SG_FILLED] <= s[:, tables.SG_EXITED]) & (s[:, tables.SG_WORKING] == 0)
     ended = active & over & idle & (s[:, tables.SG_EXIT_WORKING] == 0)
     s[ended, tables.SG_STATE] = np.where(s[ended, tables.SG_FILLED] > 0, layout.SIG_DONE, layout.SIG_EXPIRED)

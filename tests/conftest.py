@@ -1,10 +1,19 @@
-"""Fixtures for every room."""
+"""Fixtures for every room, and how far properties are searched.
+
+The suite draws the same examples every time, so that what was green stays green; ``make properties`` looks for new ones.
+"""
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("PULEX_PROPERTIES", "suite"))
 
 RECORDINGS = pathlib.Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

@@ -41,7 +41,9 @@ def durable(core: Core) -> dict[str, Any]:
     """What must survive, without what a restart decides anew (the exact open state, time-outs, who asked whom)."""
     a, orders, signals = core.account, core.orders, core.signals
     opened = np.flatnonzero(orders[:, tables.OR_ID] > 0)
-    ids = np.flatnonzero(signals[:, tables.SG_ID] > 0)
+    holding = (signals[:, tables.SG_FILLED] > signals[:, tables.SG_EXITED]) | (signals[:, tables.SG_WORKING] > 0)
+    holding |= signals[:, tables.SG_EXIT_WORKING] > 0  # the others enter no more after a restart, so their rows may be reused
+    ids = np.flatnonzero((signals[:, tables.SG_ID] > 0) & holding)
     state = int(a[risk.AC_STATE])
     return {
         "account": [int(a[column]) for column in RESTING],

@@ -129,6 +129,16 @@ class Lease(Model):
 COLO_LEASE = Lease(ttl_ns=20_000_000, renew_ns=4_000_000, poll_ns=1_000_000, suspect_ns=10_000_000)
 
 
+Waiting = Literal["auto", "spin", "yield", "backoff", "sleep"]
+
+
+class Idle(Model):
+    """How a loop waits when it has nothing to do (``fabric.duty``): auto leaves it to the cpus that there are."""
+
+    feed: Waiting = "auto"
+    execution: Waiting = "auto"
+
+
 class Signal(Model):
     """The slow path. base_url null = the embedded model; key_env names a variable, it never holds the key."""
 
@@ -173,6 +183,7 @@ class Config(Model):
     )
     limits: dict[str, int | str] = {}
     lease: Lease = Lease()
+    idle: Idle = Idle()
     signal: Signal = Signal()
     strategies: Annotated[tuple[Strategy, ...], Field(max_length=16, strict=False)] = (
         Strategy(name="market_making", parameters={"allow_short": 1}),
@@ -244,6 +255,7 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "paper": Paper,
         "instruments": Instrument,
         "lease": Lease,
+        "idle": Idle,
         "signal": Signal,
         "strategies": Strategy,
         "kill": Kill,

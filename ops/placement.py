@@ -2,7 +2,8 @@
 
 Default: the last cpu is hot and belongs to feed and execution, which yield to each other; everything else of ours stays
 off it. One cpu: everybody backs off. Colo: the topology decides, a loop alone on a core spins, memory is locked; what the
-host lacks is said in one line each, and the system runs all the same. ``place`` is pure, ``read_host`` asks the machine.
+host lacks is said in one line each, and the system runs all the same. ``waiting`` takes what a configuration chose instead
+of ``auto``. ``place`` and ``waiting`` are pure, ``read_host`` asks the machine.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """cpus per process, the idle strategy of each loop, and what the host lacks for colo."""
+    """cpus per process, the idle strategies of feed and execution (``fabric.duty``), and what the host lacks for colo."""
 
     feed: tuple[int, ...]
     execution: tuple[int, ...]
     house: tuple[int, ...]
-    idle: str
+    idle: tuple[str, str]
     lock_memory: bool = False
     lacks: tuple[str, ...] = ()
 
@@ -47,7 +48,7 @@ class Placement:
             "execution": list(self.execution),
             "house": list(self.house),
             "watchdog": list(self.house[-1:]),  # interrupts and everybody's favourite is the first
-            "idle": {"feed": self.idle, "execution": self.idle},
+            "idle": dict(zip(("feed", "execution"), self.idle, strict=True)),
             "lock_memory": self.lock_memory,
         }
 
@@ -57,9 +58,9 @@ def place(host: Host, colo: bool = False) -> Placement:
     cpus = tuple(sorted(host.cpus))
     if len(cpus) == 1:
         lacks = ("one cpu only: both loops back off; give the machine 4 cores",) if colo else ()
-        return Placement(cpus, cpus, cpus, "backoff", False, lacks)
+        return Placement(cpus, cpus, cpus, ("backoff", "backoff"), False, lacks)
     if not colo:
-        return Placement(cpus[-1:], cpus[-1:], cpus[:-1], "yield")
+        return Placement(cpus[-1:], cpus[-1:], cpus[:-1], ("yield", "yield"))
     return _place_colo(host, cpus)
 
 
@@ -85,7 +86,21 @@ def _place_colo(host: Host, cpus: tuple[int, ...]) -> Placement:
     if not lock:
         lacks.append(f"memory cannot be locked: the limit is {host.memlock_bytes >> 10} KiB; raise it with ulimit -l")
     idle = "spin" if len(hot) == 2 else "yield"
-    return Placement((hot[0],), (hot[-1],), house, idle, lock, tuple(lacks))
+    return Placement((hot[0],), (hot[-1],), house, (idle, idle), lock, tuple(lacks))
+
+
+def waiting(placement: Placement, feed: str, execution: str) -> Placement:
+    """The placement with the idle strategies of a configuration; ``auto`` leaves what the topology gave.
+
+    Raises ValueError for a loop that would spin on a cpu that others need.
+    """
+    chosen = tuple(was if wanted == "auto" else wanted for was, wanted in zip(placement.idle, (feed, execution), strict=True))
+    shared = set(placement.feed) & set(placement.execution) or {*placement.feed, *placement.execution} & set(placement.house)
+    if "spin" in chosen and shared:
+        raise ValueError(
+            f"spin needs a cpu of its own, and cpu {min(shared)} is shared; use auto, or --colo where there are 3 cores"
+        )
+    return dataclasses.replace(placement, idle=(chosen[0], chosen[1]))
 
 
 def _cores(cpus: tuple[int, ...], host: Host) -> list[tuple[int, ...]]:

@@ -29,7 +29,7 @@ from ops import exits, instance, paper, recorded, summary
 from ops.config import Config, ConfigError
 from ops.figures import snapshot
 from ops.instance import InstanceError, Paths
-from ops.placement import place, read_host
+from ops.placement import place, read_host, waiting
 from ops.supervisor import RESUME, TICK_S, StartError, Supervisor, remove_segments
 
 STATUS_EVERY_S = 5.0
@@ -124,17 +124,20 @@ def prepare(options: Options, screen: Screen) -> Prepared:
     screen.log = where.log("supervisor")
     instance.check_shm(where)
     host = read_host()
-    placement = place(host, options.colo)
+    source = pathlib.Path(options.config).name if options.config else "defaults"
+    try:
+        placement = waiting(place(host, options.colo), config.idle.feed, config.idle.execution)
+    except ValueError as error:
+        raise configuration.ConfigError(f"{source}: idle: {error}") from None
     for lack in placement.lacks:
         screen.say(f"colo: {lack}")
-    source = pathlib.Path(options.config).name if options.config else "defaults"
     values = instance.compose(config, where, placement, live=live, data=options.data, source=source)
     instance.write(where, values)
     os.sched_setaffinity(0, placement.house)  # children inherit it; the two loops move to their own cpus
     screen.say(
         f"{config.name}: {values['mode']}, {', '.join(i['symbol'] for i in values['instruments'])}, "
         f"signals by {values['signal']['source']}, feed on cpu {placement.feed[0]}, execution on {placement.execution[0]} "
-        f"({placement.idle})"
+        f"({' and '.join(dict.fromkeys(placement.idle))})"
     )
     return Prepared(values, where, lock, frozenset(host.cpus))
 

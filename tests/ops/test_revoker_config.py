@@ -59,7 +59,7 @@ def test_wrong_revoker_is_refused_in_one_line(values: dict[str, Any], wanted: st
 
 def compose(tmp_path: pathlib.Path, values: dict[str, Any]) -> dict[str, Any]:
     where = instance.Paths(tmp_path / "run", tmp_path / "state", tmp_path / "shm")
-    placement = Placement((0,), (0,), (0,), "yield")
+    placement = Placement((0,), (0,), (0,), ("yield", "yield"))
     return instance.compose(
         parse(values, "pulex.toml"), where, placement, live=values.get("mode") == "live", source="pulex.toml"
     )

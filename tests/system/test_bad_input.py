@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from fabric import layout
 from fabric.jit import ROOT
 from ops import exits
 from ops.figures import Pages, snapshot
@@ -91,8 +92,12 @@ RAW = {  # text sent as it is to the feed, and the counters that it moves
 
 def test_malformed_market_data_and_a_babbling_model_are_counted_and_trading_goes_on(house: House, garbage_url: str) -> None:
     signal = {"source": "llm", "base_url": garbage_url, "model": "babble", "period_ms": 100}
-    house.start({"signal": signal}, "--signal", "llm")
+    house.start({"signal": signal, "idle": {"feed": "backoff", "execution": "sleep"}}, "--signal", "llm")
     pages = Pages(house.config["shm_dir"])
+    for role, idle in (("feed", "backoff"), ("execution", "sleep")):
+        page = pages.stats(role)
+        assert page
+        assert layout.IDLE[page.status()["idle"]] == idle
     pids = {role: house.pid(role) for role in ROLES}
 
     def counted(role: str, name: str) -> int:
@@ -135,6 +140,14 @@ def refusal(house: House, config: str, *prefix: str) -> tuple[int, list[str]]:
 def test_wrong_key_and_wrong_limit_are_one_line_and_start_nothing(house: House) -> None:
     wanted = "pulex: pulex.toml: limits.day_loss_bps: unknown key; write day_loss_ppm: the unit here is ppm, not bps"
     assert refusal(house, "[limits]\nday_loss_bps = 1\n") == (exits.CONFIG, [wanted])
+    assert house.survivors() == []
+
+
+def test_a_loop_that_may_not_spin_is_told_so_in_one_line_and_starts_nothing(house: House) -> None:
+    code, lines = refusal(house, 'idle = {feed = "spin"}\n')
+    assert code == exits.CONFIG
+    assert len(lines) == 1
+    assert lines[0].startswith("pulex: pulex.toml: idle: spin needs a cpu of its own")
     assert house.survivors() == []
 
 

@@ -54,7 +54,7 @@ def print_machine(about: dict[str, Any]) -> None:
     )
     print(
         f"generator on cpu {pinning['generator']}, client on cpu {pinning['client']} (Pulex: feed and execution both there, "
-        f"idle {pinning['idle']}); floor: {about['floor']}"
+        f"idle {' and '.join(dict.fromkeys(pinning['idle']))}); floor: {about['floor']}"
     )
     print(
         f"clock read {about['clock_ns']} ns; jitter of cpu {jitter['cpu']}: {jitter['gaps_over_1us_per_s']} gaps > 1 us per s, "

@@ -2,8 +2,8 @@
 """The entry points of the pure core: one input and ``now_ns`` in, tables, command rows and journal rows out.
 
 The shell calls these and nothing else, drains ``commands[:K_COMMANDS]`` and ``journal[:journal_count[0]]`` after each pass
-(setting both counts to 0), and answers every PLACE with ``placed`` and every CANCEL with ``cancel_said``. Live, replay and
-backtest call the same functions; a pass without input changes state only through ``on_timer``.
+(setting both counts to 0), and answers every PLACE with ``placed``, CANCEL with ``cancel_said`` and AMEND with
+``amend_said``. Live, replay and backtest call the same functions; a pass without input changes state only through ``on_timer``.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def on_event(c, event, now_ns):
 @kernel
 def is_order_event(kind):
     """Kinds that are about one order."""
-    if layout.EVENT_ACK <= kind <= layout.EVENT_EXPIRED:
+    if layout.EVENT_ACK <= kind <= layout.EVENT_EXPIRED or kind == layout.EVENT_AMENDED or kind == layout.EVENT_AMEND_REJECT:
         return True
     return layout.EVENT_FOUND_OPEN <= kind <= layout.EVENT_FOUND_MISSING
 
@@ -233,6 +233,20 @@ def cancel_said(c, row, outcome, now_ns):
     c.counters[layout.EC_CANCELS_SENT] += 1
     order_record(c, layout.JOURNAL_CANCEL_SENT, row, c.orders[row, tables.OR_REASON], 0, now_ns)
     return 1
+
+
+@kernel
+def amend_said(c, row, outcome, now_ns):
+    """What became of an AMEND: one that did not leave was never asked for; the venue's answer tells about the others."""
+    o = c.orders[row]
+    if outcome != NOT_SENT:
+        c.counters[layout.EC_AMENDS_SENT] += 1
+        order_record(c, layout.JOURNAL_AMEND_SENT, row, layout.REASON_REQUESTED, outcome, now_ns)
+        return 1
+    o[tables.OR_AMEND_LOTS] = 0
+    if o[tables.OR_STATE] == layout.STATE_PENDING_REPLACE:
+        orders.known(c, row)
+    return 0
 
 
 @kernel

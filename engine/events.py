@@ -200,12 +200,24 @@ def on_order_event(c, event, row, now_ns):
             settle(c, row, now_ns)
     elif kind == layout.EVENT_CANCEL_REJECT:
         orders.on_cancel_reject(c, row, reason, now_ns)
+    elif kind == layout.EVENT_AMENDED:
+        on_amended(c, row, event[tables.EV_LOTS], now_ns)
+    elif kind == layout.EVENT_AMEND_REJECT:
+        orders.on_amend_reject(c, row, reason, now_ns)
     elif kind == layout.EVENT_FOUND_OPEN:
         found_open(c, row, event, now_ns)
     elif kind == layout.EVENT_FOUND_MISSING:
         if was_open and now_ns > o[tables.OR_DEADLINE_NS] + c.scalars[tables.K_ORDER_DEADLINE_NS]:
             order_record(c, layout.JOURNAL_CANCELLED, row, layout.REASON_NOT_FOUND, 0, now_ns)
             end(c, row, layout.STATE_EXPIRED, layout.REASON_NOT_FOUND, now_ns)
+    return 0
+
+
+@kernel
+def on_amended(c, row, lots, now_ns):
+    """Smaller at the venue; filled to the new size before we heard of it means that it has ended."""
+    if orders.on_amended(c, row, lots, now_ns) != 0 and c.orders[row, tables.OR_LEAVES] == 0:
+        end(c, row, layout.STATE_FILLED, layout.REASON_NONE, now_ns)
     return 0
 
 
@@ -218,6 +230,10 @@ def found_open(c, row, event, now_ns):
         c.counters[layout.EC_RECONCILE_DIFFERENCES] += 1
         return emit_foreign_cancel(c, o[tables.OR_ID], o[tables.OR_INSTRUMENT], layout.REASON_UNKNOWN_ORDER)
     o[tables.OR_QUERIED_NS] = now_ns
+    if event[tables.EV_LOTS] > 0 and (event[tables.EV_LOTS] != o[tables.OR_LOTS] or o[tables.OR_AMEND_LOTS] > 0):
+        stale = o[tables.OR_AMEND_LOTS] > 0 and now_ns - o[tables.OR_AMEND_SENT_NS] <= c.scalars[tables.K_ORDER_DEADLINE_NS]
+        if not stale:  # an amend that is still on its way may land after the venue looked
+            orders.resize(c, row, event[tables.EV_LOTS])
     if event[tables.EV_CUMULATIVE] > o[tables.OR_FILLED]:
         c.scalars[tables.K_RECONCILE_WANTED] = 1
     if o[tables.OR_STATE] == layout.STATE_UNKNOWN or o[tables.OR_STATE] == layout.STATE_PENDING_NEW:

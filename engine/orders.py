@@ -9,7 +9,7 @@ exposure; a terminal row stays readable for late fills until its row comes round
 from __future__ import annotations
 
 from engine import tables
-from engine.commands import count_reason, emit, order_record
+from engine.commands import count_reason, emit, has_room, order_record
 from fabric import layout
 from fabric.jit import kernel
 from risk import rate
@@ -114,6 +114,7 @@ def open_order(c, row, order_in, signal_id, now_ns):
     o[tables.OR_MODEL_HASH] = order_in[risk.OI_MODEL_HASH]
     o[tables.OR_PROMPT_HASH] = order_in[risk.OI_PROMPT_HASH]
     o[tables.OR_IS_EXIT] = order_in[risk.OI_IS_EXIT]
+    o[tables.OR_AHEAD_LOTS] = -1
     o[tables.OR_SLOT] = order_in[risk.OI_SLOT] if order_in[risk.OI_IS_QUOTE] != 0 else -1
     o[tables.OR_STATE] = layout.STATE_PENDING_NEW
     head = k[tables.K_LIVE_HEAD]
@@ -175,9 +176,33 @@ def want_cancel(c, row, reason, now_ns):
     rate.take_message(c.rate, now_ns)
     o[tables.OR_CANCEL_SENT_NS] = now_ns
     o[tables.OR_CANCEL_TRIES] += 1
-    if o[tables.OR_STATE] == layout.STATE_LIVE or o[tables.OR_STATE] == layout.STATE_PARTIALLY_FILLED:
+    if is_known(o[tables.OR_STATE]):
         set_state(c, row, layout.STATE_PENDING_CANCEL)
     order_record(c, layout.JOURNAL_CANCEL_INTENT, row, reason, 0, now_ns)
+    return 1
+
+
+@kernel
+def is_known(state):
+    """The venue has the order and has not been asked to end it."""
+    return state == layout.STATE_LIVE or state == layout.STATE_PARTIALLY_FILLED or state == layout.STATE_PENDING_REPLACE
+
+
+@kernel
+def want_amend(c, row, lots, now_ns):
+    """Ask for a smaller order, ``lots`` in all, at its place in the queue. It counts in full until the venue has answered."""
+    o = c.orders[row]
+    resting = o[tables.OR_STATE] == layout.STATE_LIVE or o[tables.OR_STATE] == layout.STATE_PARTIALLY_FILLED
+    if not resting or o[tables.OR_CANCEL_WANTED] != 0 or lots >= o[tables.OR_LOTS] or lots <= o[tables.OR_FILLED]:
+        return 0
+    if has_room(c) == 0 or emit(c, tables.COMMAND_AMEND, row, layout.REASON_REQUESTED) == 0:
+        return 0
+    c.commands[c.scalars[tables.K_COMMANDS] - 1, tables.CM_LOTS] = lots
+    rate.take_message(c.rate, now_ns)
+    o[tables.OR_AMEND_LOTS] = lots
+    o[tables.OR_AMEND_SENT_NS] = now_ns
+    set_state(c, row, layout.STATE_PENDING_REPLACE)
+    order_record(c, layout.JOURNAL_AMEND_INTENT, row, layout.REASON_REQUESTED, lots, now_ns)
     return 1
 
 
@@ -217,6 +242,8 @@ def known(c, row):
     o = c.orders[row]
     if o[tables.OR_CANCEL_TRIES] > 0:
         set_state(c, row, layout.STATE_PENDING_CANCEL)
+    elif o[tables.OR_AMEND_LOTS] > 0:
+        set_state(c, row, layout.STATE_PENDING_REPLACE)
     elif o[tables.OR_FILLED] > 0:
         set_state(c, row, layout.STATE_PARTIALLY_FILLED)
     else:
@@ -255,6 +282,45 @@ def on_closed(c, row, state, reason, cumulative, now_ns):
         if c.scalars[tables.K_STOPPING] != 0 and o[tables.OR_CANCEL_WANTED] != 0:
             c.counters[layout.EC_ORDERS_CANCELLED_AT_EXIT] += 1
     return close_order(c, row, state, reason, now_ns)
+
+
+@kernel
+def resize(c, row, lots):
+    """The venue says how large the order is in all; a size that it cannot have asks for a reconciliation."""
+    o = c.orders[row]
+    o[tables.OR_AMEND_LOTS] = 0
+    if lots > o[tables.OR_LOTS] or lots < o[tables.OR_FILLED]:
+        c.scalars[tables.K_RECONCILE_WANTED] = 1
+    o[tables.OR_LOTS] = max(lots, o[tables.OR_FILLED])
+    set_leaves(c, row, o[tables.OR_LOTS] - o[tables.OR_FILLED])
+    return 0
+
+
+@kernel
+def on_amended(c, row, lots, now_ns):
+    """The order is ``lots`` in all now. Fills that were on their way meanwhile count against that."""
+    if not is_open(c.orders[row, tables.OR_STATE]) or lots <= 0:
+        c.counters[layout.EC_EVENTS_LATE] += 1
+        return 0
+    c.counters[layout.EC_ORDERS_AMENDED] += 1
+    resize(c, row, lots)
+    known(c, row)
+    return 1
+
+
+@kernel
+def on_amend_reject(c, row, reason, now_ns):
+    """It is as large as it was; if the venue says that it is gone, or says nothing usable, it is asked about."""
+    o = c.orders[row]
+    c.counters[layout.EC_AMEND_REJECTS] += 1
+    o[tables.OR_AMEND_LOTS] = 0
+    if not is_open(o[tables.OR_STATE]):
+        return 0
+    if reason == layout.REASON_DEADLINE_PASSED:
+        known(c, row)
+        return 0
+    make_unknown(c, row, now_ns)
+    return 1
 
 
 @kernel

@@ -122,10 +122,36 @@ def encode_places(w, n, c, count, wall_ms, reason, now_ns):
 
 
 @kernel
-def report_places(w, c, count, outcome, reason, now_ns):
-    """Tell the core the fate of every encoded order; the age of the record behind one that left is counted."""
+def encode_amends(w, n, c, count, wall_ms, reason, now_ns):
+    """Encode smaller sizes of resting orders, under the same permission as new ones. Returns how many were encoded."""
+    send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
+    grids = table(w[wi.WI_GRIDS], n[wi.WN_INSTRUMENTS], len(vt.GRID))
+    window_ms, encoded = n[wi.WN_RECV_WINDOW_MS], 0
     for k in range(count):
         m = c.commands[k]
+        if m[et.CM_KIND] != et.COMMAND_AMEND:
+            continue
+        why, at = reason, n[wi.WN_SEND_END] + frames.ROOM
+        if why == lay.REASON_NONE:
+            order_id, instrument, lots = m[et.CM_ORDER_ID], m[et.CM_INSTRUMENT], m[et.CM_LOTS]
+            end = purpleflea_encode.encode_amend(send, at, order_id, instrument, lots, grids, wall_ms, window_ms)
+            if not seal_text(w, n, send, end):
+                why = lay.REASON_SEND_FAILED
+        if why == lay.REASON_NONE:
+            encoded += 1
+        else:
+            core.amend_said(c, m[et.CM_ROW], core.NOT_SENT, now_ns)
+        m[et.CM_REASON] = why
+    return encoded
+
+
+@kernel
+def report_places(w, c, count, outcome, reason, now_ns):
+    """Tell the core the fate of every encoded order and amend; the age of the record behind an order that left is counted."""
+    for k in range(count):
+        m = c.commands[k]
+        if m[et.CM_KIND] == et.COMMAND_AMEND and m[et.CM_REASON] == lay.REASON_NONE:
+            core.amend_said(c, m[et.CM_ROW], outcome, now_ns)
         if m[et.CM_KIND] == et.COMMAND_PLACE and m[et.CM_REASON] == lay.REASON_NONE:
             core.placed(c, m[et.CM_ROW], outcome, reason, now_ns)
             o = c.orders[m[et.CM_ROW]]
@@ -145,16 +171,16 @@ def report_cancels(c, count, sent, now_ns):
 
 
 @kernel
-def send_all(w, n, c, count, places, cancels_end, started):
+def send_all(w, n, c, count, places, amends, cancels_end, started):
     """The one call. Returns 0, or a close code when the socket took only a part or is dead."""
     s = row(w[wi.WI_SESSION], len(vt.SESSION))
     stats = w[wi.WI_STATS]
     before = monotonic_ns(w[wi.WI_SCRATCH])
-    if places and not inbound.lease_valid(w, c.scalars[et.K_EPOCH], before):  # the last step before send
+    if places + amends and not inbound.lease_valid(w, c.scalars[et.K_EPOCH], before):  # the last step before send
         n[wi.WN_SEND_END] = cancels_end
         c.counters[lay.EC_BLOCKED_LEASE] += places
         report_places(w, c, count, core.NOT_SENT, lay.REASON_LEASE_LAPSED, before)
-        places = 0
+        places = amends = 0
     size = n[wi.WN_SEND_END]
     n[wi.WN_SEND_END] = 0
     if size == 0:
@@ -171,7 +197,7 @@ def send_all(w, n, c, count, places, cancels_end, started):
     n[wi.WN_ORDERS_SENT] += places
     n[wi.WN_UNSENT] += size  # all of it until the kernel says otherwise (``check_unsent``)
     whole = sent == size
-    if places:
+    if places + amends:
         report_places(w, c, count, core.SENT if whole else core.IN_DOUBT, lay.REASON_NONE, after)
     report_cancels(c, count, 1, after)
     if whole:
@@ -212,9 +238,10 @@ def drain(w, n, c, now_ns):
         encode_cancels(w, n, c, count, wall_ms)
     cancels_end = n[wi.WN_SEND_END]
     reason = refusal(w, n, c, journaled, started) if count else lay.REASON_NONE
+    amends = encode_amends(w, n, c, count, wall_ms, reason, started)
     places = encode_places(w, n, c, count, wall_ms, reason, started)
     if n[wi.WN_SESSION_UP] and n[wi.WN_SEND_END] > 0:
-        code = send_all(w, n, c, count, places, cancels_end, started)
+        code = send_all(w, n, c, count, places, amends, cancels_end, started)
     else:
         n[wi.WN_SEND_END] = 0
         report_cancels(c, count, 0, started)

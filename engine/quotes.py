@@ -1,8 +1,10 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """The quote keeper: one live order per (strategy, instrument, side), moved as rarely as the wish allows.
 
-A quote whose price matches and whose size is near the wish is kept. Another wish cancels it at once (after the minimum
-quote life); its slot is filled again when the venue has confirmed. A protective pull ignores the minimum life.
+A quote whose price matches and whose size is near the wish is kept. Another wish (after the minimum quote life) costs as
+little as it can: a smaller size amends the order, which keeps its place in the queue; a larger one at the same price waits
+while the order stands in the front half of its level, because a new one would stand behind everybody; all else cancels,
+and the slot is filled again when the venue has confirmed. A protective pull ignores the minimum life.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from engine import orders, router, submit, tables
 from fabric import layout
 from fabric.jit import kernel
-from risk import account
+from risk import account, gate
 from risk import tables as risk
 
 SIZE_TOLERANCE = 4  # a quote is kept when its leaves are within a quarter of the wish
@@ -29,6 +31,66 @@ def near(leaves, lots):
 
 
 @kernel
+def note_place(c, row):
+    """Lower the bound on what stands ahead of a resting quote: never more than its level shows, our own lots included."""
+    o = c.orders[row]
+    b = c.books[o[tables.OR_INSTRUMENT]]
+    buy = o[tables.OR_SIDE] == layout.SIDE_BUY
+    if (
+        not orders.is_known(o[tables.OR_STATE])
+        or o[tables.OR_PRICE_TICKS] != b[risk.BK_BID_TICKS if buy else risk.BK_ASK_TICKS]
+    ):
+        return o[tables.OR_LEAVES] * 0
+    shown = b[risk.BK_BID_LOTS if buy else risk.BK_ASK_LOTS]
+    if o[tables.OR_AHEAD_LOTS] < 0 or shown < o[tables.OR_AHEAD_LOTS]:
+        o[tables.OR_AHEAD_LOTS] = shown
+    return shown
+
+
+@kernel
+def in_front(c, row, shown):
+    """Whether at least as much of its level came after the quote as stands ahead of it; 0 when it is alone or unknown."""
+    o = c.orders[row]
+    others = shown - o[tables.OR_LEAVES]
+    return 1 if others > 0 and 0 <= o[tables.OR_AHEAD_LOTS] * 2 <= others else 0
+
+
+@kernel
+def may_shrink(c, row, lots):
+    """Whether ``lots`` is an order that the venue takes, and the engine's state lets orders become smaller."""
+    o = c.orders[row]
+    t = c.instruments[o[tables.OR_INSTRUMENT]]
+    state = gate.engine_state(c.account, c.scalars[tables.K_LEASE_OK])
+    if gate.state_action(state, risk.OPERATION_AMEND_DOWN) != layout.ACTION_PASS or lots < t[risk.IN_MIN_LOTS]:
+        return 0
+    return 1 if lots * o[tables.OR_PRICE_TICKS] * t[risk.IN_MULT] >= t[risk.IN_MIN_NOTIONAL_E8] else 0
+
+
+@kernel
+def move(c, row, price_ticks, lots, now_ns):
+    """Bring a live quote to another wish, or leave it; 1 when something was said."""
+    o = c.orders[row]
+    shown = note_place(c, row)
+    reduced = lots // account.drawdown_divisor(c.account)  # what the gate may have made of it
+    same_price = o[tables.OR_PRICE_TICKS] == price_ticks
+    if same_price and (near(o[tables.OR_LEAVES], lots) or near(o[tables.OR_LEAVES], reduced)):
+        c.counters[layout.EC_QUOTES_KEPT] += 1
+        return 0
+    if (
+        now_ns - o[tables.OR_SENT_NS] < c.limits[risk.LM_MIN_QUOTE_LIFE_NS]
+        or o[tables.OR_STATE] == layout.STATE_PENDING_REPLACE
+    ):
+        return 0
+    if same_price and reduced < o[tables.OR_LEAVES]:
+        if may_shrink(c, row, reduced) != 0:
+            return orders.want_amend(c, row, o[tables.OR_FILLED] + reduced, now_ns)
+    elif same_price and in_front(c, row, shown) != 0:
+        c.counters[layout.EC_QUOTES_KEPT] += 1
+        return 0
+    return orders.want_cancel(c, row, layout.REASON_REQUESTED, now_ns)
+
+
+@kernel
 def keep(c, strategy, instrument, owner, side, price_ticks, lots, order_kind, source, now_ns):
     """Bring one side to the wish; ``source`` is the OI_SIGNAL_ROW of a new order. 1 when something was said."""
     b = c.books[instrument]
@@ -37,14 +99,7 @@ def keep(c, strategy, instrument, owner, side, price_ticks, lots, order_kind, so
         price_ticks = router.without_crossing(side, price_ticks, b[risk.BK_BID_TICKS], b[risk.BK_ASK_TICKS])
     row = c.quotes[slot, tables.QS_ROW]
     if row >= 0:
-        o = c.orders[row]
-        reduced = lots // account.drawdown_divisor(c.account)  # what the gate may have made of it
-        if o[tables.OR_PRICE_TICKS] == price_ticks and (near(o[tables.OR_LEAVES], lots) or near(o[tables.OR_LEAVES], reduced)):
-            c.counters[layout.EC_QUOTES_KEPT] += 1
-            return 0
-        if now_ns - o[tables.OR_SENT_NS] < c.limits[risk.LM_MIN_QUOTE_LIFE_NS]:
-            return 0
-        return orders.want_cancel(c, row, layout.REASON_REQUESTED, now_ns)
+        return move(c, row, price_ticks, lots, now_ns)
     if now_ns < c.quotes[slot, tables.QS_RETRY_NS] or lots <= 0 or price_ticks <= 0:
         return 0
     q = c.order_in

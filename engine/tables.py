@@ -39,8 +39,9 @@ ORDER = words(
     "OR",
     "id state owner instrument side type price_ticks lots filled leaves signal_row signal_id sent_ns deadline_ns "
     "decision_x2_ticks venue_id cancel_sent_ns model_hash prompt_hash is_exit slot acked_ns last_trade_id cost_e8 "
-    "fees_e8 realised_e8 reason cancel_wanted cancel_tries queried_ns next_live previous_live",
-)
+    "fees_e8 realised_e8 reason cancel_wanted cancel_tries queried_ns next_live previous_live amend_lots amend_sent_ns "
+    "ahead_lots",
+)  # amend_lots: the size in all that was asked for, 0 = none; ahead_lots: at most so much stands in front of it, -1 unknown
 
 SIGNAL_ROWS = 256
 SIGNAL_IDS = 4096  # one-shots taken, the last ones by id: more than any profile takes in an hour
@@ -55,7 +56,7 @@ SIGNAL_ROW = words(
 # What the core has decided to say to the venue in this pass.
 COMMANDS = 64
 COMMAND = words(_here, "CM", "kind row order_id instrument side type price_ticks lots recv_ns message deadline_ms reason")
-COMMAND_KIND = words(_here, "COMMAND", "none place cancel cancel_all query")
+COMMAND_KIND = words(_here, "COMMAND", "none place cancel cancel_all query amend")
 
 # What came back from the venue, or from reconciliation: the venue floor's record, under the same EV_ names here.
 EVENT = words(_here, "EV", EVENT_WORDS)

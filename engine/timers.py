@@ -30,6 +30,8 @@ def live_orders(c, now_ns):
         following, state = o[tables.OR_NEXT_LIVE], o[tables.OR_STATE]
         if state == layout.STATE_PENDING_NEW and now_ns > o[tables.OR_DEADLINE_NS] + slack:
             orders.make_unknown(c, row, now_ns)
+        elif state == layout.STATE_PENDING_REPLACE and now_ns > o[tables.OR_AMEND_SENT_NS] + 2 * slack:
+            orders.make_unknown(c, row, now_ns)  # no answer: how large it is has to be asked
         elif state == layout.STATE_UNKNOWN and now_ns - o[tables.OR_QUERIED_NS] >= QUERY_NS:
             orders.query(c, row, now_ns)
         if o[tables.OR_CANCEL_WANTED] != 0:

@@ -90,13 +90,13 @@ EVENT_KIND = enum(
     "EVENT",
     "none ack reject fill cancelled cancel_reject expired bust "
     "found_open found_closed found_missing position balance reconcile_begin reconcile_end capital_flow other error "
-    "cancel_all_ack session_up session_down",
+    "cancel_all_ack session_up session_down amended amend_reject",
 )
 JOURNAL_KIND = enum(
     _here,
     "JOURNAL",
     "none start market signal event timer intent sent not_sent cancel_intent cancel_sent ack reject fill cancelled "
-    "breach state end unknown_order",
+    "breach state end unknown_order amend_intent amend_sent",
 )
 LIQUIDITY = enum(_here, "LIQUIDITY", "none maker taker")
 RING_STATUS = enum(_here, "RING", "ok full no_consumer closed empty lapped")
@@ -260,7 +260,8 @@ EXEC_COUNTERS = words(
     "orders_cancelled_at_exit fills fills_duplicate cancels_sent cancel_rejects events_unknown_order events_late "
     "blocked_lease blocked_risk queued queue_expired journal_full bad_json bad_number unknown_type bad_frame bytes_in "
     "bytes_out sends send_partial reconnects pings reconciles reconcile_differences strategy_errors strategy_calls "
-    "quotes_kept retired_42 cold_messages parameters_used parameters_seen halts pauses epoch_changes unowned_fills rehearsals",
+    "quotes_kept retired_42 cold_messages parameters_used parameters_seen halts pauses epoch_changes unowned_fills rehearsals "
+    "amends_sent amend_rejects orders_amended",
 )
 EXEC_HISTOGRAMS = words(
     _here,

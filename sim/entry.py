@@ -58,6 +58,17 @@ def check_deadline(fields: Mapping[str, Any], now_us: int, *, required: bool) ->
         raise Refused("deadline_passed")
 
 
+def late(fields: Mapping[str, Any], now_us: int) -> str:
+    """The reject reason of a cancel or an amend that came too late, or ""; Refused bad_field as in `check_deadline`."""
+    try:
+        check_deadline(fields, now_us, required=False)
+    except Refused as refusal:
+        if refusal.reason == "bad_field":
+            raise
+        return refusal.reason
+    return ""
+
+
 def check_fields(fields: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> Request:
     """The order the message asks for, on the grid and within the instrument's sizes, or Refused."""
     symbol, side, kind = fields.get("symbol"), fields.get("side"), fields.get("type")

@@ -14,12 +14,12 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from sim.entry import Refused, Request, check_deadline, check_fields, client_id
+from sim.entry import Refused, Request, check_deadline, check_fields, client_id, late
 from sim.faults import Faults
 from sim.keys import Key, KeyStore
 from sim.ledger import InsufficientFunds, Ledger, fee_text
 from sim.limits import RateLimit
-from sim.market import Closed, Execution, Instrument, Market, Order, Outcome
+from sim.market import Closed, Execution, Instrument, Market, Order, Outcome, exact
 
 ACCOUNT = "paper"
 ANONYMOUS = "anonymous"
@@ -229,7 +229,7 @@ class Exchange:
         own = {"type": kind, "client_order_id": order.client_order_id, "order_id": order.order_id, "exchange_ts": now_us}
         return own | rest
 
-    # Cancels ----------------------------------------------------------------------------------------------------------
+    # Cancels and amends -----------------------------------------------------------------------------------------------
 
     def cancel(self, fields: Mapping[str, Any], key: Key) -> Message:
         """Act on a cancel_order and answer `cancelled` or `cancel_reject`; Refused bad_field or not_allowed otherwise."""
@@ -237,17 +237,7 @@ class Exchange:
         self.require_trade(key)
         self.spend()
         order = self._by_id.get((ACCOUNT, number))
-        reason = ""
-        try:
-            check_deadline(fields, self.now_us(), required=False)
-        except Refused as refusal:
-            if refusal.reason == "bad_field":
-                raise
-            reason = refusal.reason
-        if not reason and order is None:
-            reason = "not_found"
-        elif not reason and not (isinstance(order, Order) and order.status == "open"):
-            reason = "already_closed"
+        reason = late(fields, self.now_us()) or self._not_open(order)
         if not reason and isinstance(order, Order):
             message = self._pull(order, "requested")
             if message is not None:
@@ -256,6 +246,60 @@ class Exchange:
         answer = {"type": "cancel_reject", "client_order_id": number, "reason": reason, "exchange_ts": self.now_us()}
         self.publish(ACCOUNT, answer)
         return answer
+
+    def amend(self, fields: Mapping[str, Any], key: Key) -> Message:
+        """Make a resting order smaller at its place in the queue: `amended` or `amend_reject`; Refused as for a cancel."""
+        number = client_id(fields)
+        self.require_trade(key)
+        self.spend()
+        try:
+            quantity = exact(fields.get("quantity"))
+        except ValueError as error:
+            raise Refused("bad_field", f"quantity: {error}") from None
+        order = self._by_id.get((ACCOUNT, number))
+        reason = late(fields, self.now_us()) or self._not_open(order)
+        if not reason and isinstance(order, Order):
+            reason = self._shrink(order, quantity)
+            if not reason:
+                instrument = self.instruments[order.symbol]
+                answer = self._own("amended", order, self.now_us(), symbol=order.symbol)
+                answer |= {
+                    "quantity": instrument.size_text(order.lots),
+                    "cumulative": instrument.size_text(order.settled_lots),
+                    "leaves": instrument.size_text(order.lots - order.settled_lots),
+                }
+                self.publish(ACCOUNT, answer)
+                self.market_moved()
+                return answer
+        answer = {"type": "amend_reject", "client_order_id": number, "reason": reason, "exchange_ts": self.now_us()}
+        self.publish(ACCOUNT, answer)
+        return answer
+
+    def _shrink(self, order: Order, quantity: Decimal) -> str:
+        """Why an open order may not become `quantity` in all; "" when it has."""
+        instrument = self.instruments[order.symbol]
+        try:
+            lots = instrument.lots(quantity)
+        except ValueError:
+            return "off_grid"
+        if lots >= order.lots:
+            return "not_smaller"
+        left = instrument.size(lots - order.settled_lots)
+        if left < instrument.min_quantity or instrument.price(order.price_ticks or 0) * left < instrument.min_notional:
+            return "too_small"
+        if not self.market.shrink(order, lots, self.now_us()):
+            self.disagreements += 1
+            return "not_found"
+        self.ledger.release(order)
+        order.lots = lots
+        self.ledger.reserve(order, instrument)  # less than it held
+        return ""
+
+    @staticmethod
+    def _not_open(order: Order | Refusal | None) -> str:
+        if order is None:
+            return "not_found"
+        return "" if isinstance(order, Order) and order.status == "open" else "already_closed"
 
     def cancel_all(self, fields: Mapping[str, Any], key: Key) -> list[str]:
         """Cancel the account's open orders, of one symbol or all, and answer their client ids; Refused otherwise."""

@@ -203,6 +203,12 @@ class Market(Protocol):
     def cancel(self, order: Order, now_us: int) -> bool:
         """Take a resting order out; False when it does not rest here."""
 
+    def shrink(self, order: Order, lots: int, now_us: int) -> bool:
+        """Show a resting order as `lots` in all, fewer than before; it keeps its place. The exchange then sets `order.lots`.
+
+        False when it does not rest here.
+        """
+
     def would_cross(self, order: Order) -> bool:
         """Whether a post_only like this one would trade at once (asked before the ack, so that a reject comes alone)."""
 

@@ -130,6 +130,14 @@ class Book:
         side.drop(order, ticks)
         return True
 
+    def shrink(self, order: Order, lots: int) -> bool:
+        """Show a resting order as `lots` in all from now on, at its place in the queue; False when it does not rest here."""
+        if order.order_id not in self._resting:
+            return False
+        side, ticks = self._resting[order.order_id]
+        side.reduce(ticks, order.lots - lots)
+        return True
+
     def would_cross(self, order: Order) -> bool:
         return (self._asks if order.side == "buy" else self._bids).crossed_by(order)
 

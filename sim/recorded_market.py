@@ -288,6 +288,9 @@ class RecordedMarket:
                 return True
         return False
 
+    def shrink(self, order: Order, lots: int, now_us: int) -> bool:
+        return any(resting.order is order for resting in self._resting[order.side])
+
     def would_cross(self, order: Order) -> bool:
         """By what is displayed, even where takers have emptied it, or by a resting order."""
         side: Side = "sell" if order.side == "buy" else "buy"

@@ -71,6 +71,7 @@ class VenueServer:
             "subscribe": self._subscribe,
             "place_order": self._place,
             "cancel_order": self._cancel,
+            "amend_order": self._amend,
             "cancel_all": self._cancel_all,
             "resync": self._resync,
             "ping": self._ping,
@@ -262,6 +263,9 @@ class VenueServer:
 
     def _cancel(self, session: Session, fields: Mapping[str, Any]) -> None:
         self.exchange.cancel(fields, session.key)
+
+    def _amend(self, session: Session, fields: Mapping[str, Any]) -> None:
+        self.exchange.amend(fields, session.key)
 
     def _cancel_all(self, session: Session, fields: Mapping[str, Any]) -> None:
         self.exchange.cancel_all(fields, session.key)

@@ -90,6 +90,13 @@ class SyntheticMarket:
         self._tell(pit)
         return True
 
+    def shrink(self, order: Order, lots: int, now_us: int) -> bool:
+        pit = self._by_symbol[order.symbol]
+        if not pit.book.shrink(order, lots):
+            return False
+        self._tell(pit)
+        return True
+
     def would_cross(self, order: Order) -> bool:
         return self._by_symbol[order.symbol].book.would_cross(order)
 

@@ -39,11 +39,12 @@ PUBLISHED = {
     "ACTION": "pass queue limit_only reduce reject pause halt kill",
     "EVENT_KIND": (
         "none ack reject fill cancelled cancel_reject expired bust found_open found_closed found_missing position "
-        "balance reconcile_begin reconcile_end capital_flow other error cancel_all_ack session_up session_down"
+        "balance reconcile_begin reconcile_end capital_flow other error cancel_all_ack session_up session_down "
+        "amended amend_reject"
     ),
     "JOURNAL_KIND": (
         "none start market signal event timer intent sent not_sent cancel_intent cancel_sent ack reject fill "
-        "cancelled breach state end unknown_order"
+        "cancelled breach state end unknown_order amend_intent amend_sent"
     ),
     "LIQUIDITY": "none maker taker",
     "RING_STATUS": "ok full no_consumer closed empty lapped",

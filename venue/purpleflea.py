@@ -7,6 +7,7 @@ for messages that the compiled ones decline.
 
 from venue.purpleflea_encode import (
     MESSAGE_MAX,
+    encode_amend,
     encode_cancel,
     encode_cancel_all,
     encode_place,
@@ -21,6 +22,7 @@ __all__ = [
     "MESSAGE_MAX",
     "decode_market",
     "decode_private",
+    "encode_amend",
     "encode_cancel",
     "encode_cancel_all",
     "encode_place",

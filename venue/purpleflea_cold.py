@@ -25,6 +25,8 @@ _EVENT_OF_KIND = {
     "fill": layout.EVENT_FILL,
     "cancelled": layout.EVENT_CANCELLED,
     "cancel_reject": layout.EVENT_CANCEL_REJECT,
+    "amended": layout.EVENT_AMENDED,
+    "amend_reject": layout.EVENT_AMEND_REJECT,
     "error": layout.EVENT_ERROR,
 }
 
@@ -280,7 +282,7 @@ def _private(fields: Fields, symbols: Sequence[str], grids: Sequence[Sequence[in
     try:
         event[t.EV_INSTRUMENT] = _instrument(fields, symbols)
     except Refused:
-        if kind == "fill":
+        if kind in ("fill", "amended"):
             raise
     instrument = event[t.EV_INSTRUMENT]
     if instrument >= 0 and "cumulative" in fields:
@@ -288,12 +290,16 @@ def _private(fields: Fields, symbols: Sequence[str], grids: Sequence[Sequence[in
     event[t.EV_KIND] = _EVENT_OF_KIND[kind]
     if kind == "fill":
         _fill(fields, grids[instrument], event)
+    elif kind == "amended":
+        if "quantity" not in fields:
+            raise Refused(t.SCAN_BAD)
+        event[t.EV_LOTS] = _lots(fields, "quantity", grids[instrument])
     elif kind != "ack":
         text = _text(fields, "reason")
         event[t.EV_REASON] = w.REASON_OF_TEXT.get(text or "", layout.REASON_VENUE_REJECT)
         if kind == "cancelled" and text == "expired":
             event[t.EV_KIND] = layout.EVENT_EXPIRED
-        event[t.EV_EXTRA] = int(kind == "cancel_reject" and text == "already_closed")
+        event[t.EV_EXTRA] = int(kind in ("cancel_reject", "amend_reject") and text == "already_closed")
 
 
 def decode_private(payload: bytes, symbols: Sequence[str], grids: Sequence[Sequence[int]]) -> tuple[int, list[int]]:

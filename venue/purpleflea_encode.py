@@ -20,6 +20,8 @@ MESSAGE_MAX = 384  # bytes; no message of ours is longer
 
 _PLACE = ascii_bytes('{"action":"place_order","client_order_id":"')
 _CANCEL = ascii_bytes('{"action":"cancel_order","client_order_id":"')
+_AMEND = ascii_bytes('{"action":"amend_order","client_order_id":"')
+_QUANTITY_NEXT = ascii_bytes('","quantity":')
 _CANCEL_ALL = ascii_bytes('{"action":"cancel_all"')
 _SYMBOL_NEXT = ascii_bytes('","symbol":"')
 _SYMBOL = ascii_bytes(',"symbol":"')
@@ -98,6 +100,22 @@ def encode_cancel(out, at, order_id, wall_ms, recv_window_ms):
         return -1
     at = put_integer(out, put(out, at, _CANCEL), order_id)
     at = put_integer(out, put(out, at, _TIMESTAMP_NEXT), wall_ms)
+    at = put_integer(out, put(out, at, _RECV_WINDOW), recv_window_ms)
+    out[at] = 125
+    return at + 1
+
+
+@kernel
+def encode_amend(out, at, order_id, instrument, lots, grids, wall_ms, recv_window_ms):
+    """Write an amend_order to ``lots`` in all at ``out[at]``; its end, or -1: no room, no id, no instrument or no lots."""
+    if at < 0 or at + MESSAGE_MAX > len(out) or order_id <= 0 or lots <= 0:
+        return -1
+    if instrument < 0 or instrument >= grids.shape[0]:
+        return -1
+    at = put_integer(out, put(out, at, _AMEND), order_id)
+    at = put(out, at, _QUANTITY_NEXT)
+    at = put_decimal(out, at, lots * grids[instrument, t.GR_LOT_MULTIPLE], grids[instrument, t.GR_SIZE_DECIMALS])
+    at = put_integer(out, put(out, at, _TIMESTAMP), wall_ms)
     at = put_integer(out, put(out, at, _RECV_WINDOW), recv_window_ms)
     out[at] = 125
     return at + 1

@@ -113,9 +113,22 @@ def _end(buf, end, slots, seen, kind, event):
     elif kind == w.KIND_CANCEL_REJECT:
         event[t.EV_KIND] = layout.EVENT_CANCEL_REJECT
         event[t.EV_EXTRA] = closed
+    elif kind == w.KIND_AMEND_REJECT:
+        event[t.EV_KIND] = layout.EVENT_AMEND_REJECT
+        event[t.EV_EXTRA] = closed
     else:
         event[t.EV_KIND] = layout.EVENT_ERROR
     return t.SCAN_OK
+
+
+@kernel
+def _amended(buf, end, slots, seen, grid, event):
+    """How large the order is now, in all. Without that the message says nothing."""
+    event[t.EV_KIND] = layout.EVENT_AMENDED
+    if not seen & (1 << w.FIELD_QUANTITY):
+        return t.SCAN_BAD
+    status, event[t.EV_LOTS] = read_lots(buf, end, slots, seen, w.FIELD_QUANTITY, grid)
+    return status
 
 
 @kernel
@@ -128,7 +141,7 @@ def _order(buf, end, slots, seen, symbols, grids, kind, event):
     if status != t.SCAN_OK:
         return status
     status, instrument = read_instrument(buf, end, slots, seen, symbols)
-    if status == t.SCAN_DECLINED or (status != t.SCAN_OK and kind == w.KIND_FILL):
+    if status == t.SCAN_DECLINED or (status != t.SCAN_OK and (kind == w.KIND_FILL or kind == w.KIND_AMENDED)):
         return status
     event[t.EV_INSTRUMENT] = instrument
     if instrument >= 0 and seen & (1 << w.FIELD_CUMULATIVE):
@@ -141,6 +154,8 @@ def _order(buf, end, slots, seen, symbols, grids, kind, event):
     if kind == w.KIND_ACK:
         event[t.EV_KIND] = layout.EVENT_ACK
         return t.SCAN_OK
+    if kind == w.KIND_AMENDED:
+        return _amended(buf, end, slots, seen, grids[instrument], event)
     return _end(buf, end, slots, seen, kind, event)
 
 

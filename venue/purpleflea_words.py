@@ -37,7 +37,8 @@ for _name in FIELDS:
 KINDS = words(
     _here,
     "KIND",
-    "tick trade status book_snapshot book_delta ack reject fill cancelled cancel_reject cancel_all_ack error subscribed pong",
+    "tick trade status book_snapshot book_delta ack reject fill cancelled cancel_reject cancel_all_ack amended amend_reject "
+    "error subscribed pong",
 )
 MARKET_KINDS = 5  # the first of them; the rest is not for the market ring
 KIND_WORDS = np.array([(word(name), word(name, 1)) for name in KINDS], np.int64)

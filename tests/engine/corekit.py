@@ -164,6 +164,8 @@ class Run:
             said.append((kind, int(row[tables.CM_ROW]), int(row[tables.CM_PRICE_TICKS])))
             if kind == "place":
                 self.core.placed(self.c, row[tables.CM_ROW], core.SENT, 0, self.now)
+            elif kind == "amend":
+                self.core.amend_said(self.c, row[tables.CM_ROW], core.SENT, self.now)
             elif kind == "cancel":
                 self.core.cancel_said(self.c, row[tables.CM_ROW], core.SENT, self.now)
         self.c.journal_count[0] = 0

@@ -114,6 +114,9 @@ class Journaled(Run):
     def cancel_said(self, c: Core, row: int, outcome: int, now_ns: int) -> None:
         cores.cancel_said(c, row, outcome, now_ns)
 
+    def amend_said(self, c: Core, row: int, outcome: int, now_ns: int) -> None:
+        cores.amend_said(c, row, outcome, now_ns)
+
     def flush(self) -> None:
         """The core's rows go to the journal."""
         count = int(self.c.journal_count[0])
@@ -132,6 +135,8 @@ class Journaled(Run):
             said.append((kind, int(row[tables.CM_ROW]), int(row[tables.CM_PRICE_TICKS])))
             if kind == "place":
                 self.placed(self.c, int(row[tables.CM_ROW]), outcome, 0, self.now)
+            elif kind == "amend":
+                self.amend_said(self.c, int(row[tables.CM_ROW]), outcome, self.now)
             elif kind == "cancel":
                 self.cancel_said(self.c, int(row[tables.CM_ROW]), cores.SENT, self.now)
         self.flush()

@@ -37,7 +37,7 @@ def folded(run: Journaled, cut: int | None = None, checkpoint_at: int = 0) -> di
 
 
 ACTIONS = ("order", "sell", "exit", "oneshot", "ack", "fill", "partial", "twice", "cancelled", "reject", "late", "stranger")
-ACTIONS += ("tick", "crash", "reconcile", "difference", "deposit", "wait", "midnight", "not_sent", "gone")
+ACTIONS += ("tick", "crash", "reconcile", "difference", "deposit", "wait", "midnight", "not_sent", "gone", "amended")
 
 
 class Script:
@@ -106,6 +106,8 @@ class Script:
             r.ack(row)
         elif action == "fill":
             r.fill(row, leaves, price=price, fee_e8=number, liquidity=layout.LIQUIDITY_TAKER)
+        elif action == "amended":
+            r.event("amended", order_id=r.get(row, "id"), lots=max(r.get(row, "filled"), 1) + number % 9)
         elif action == "partial":
             r.fill(row, max(leaves // 2, 1), price=price)
         elif action == "twice":

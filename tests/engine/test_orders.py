@@ -222,6 +222,20 @@ class Orders(RuleBasedStateMachine):
         self.model[row][3] = 0
 
     @precondition(lambda self: self.model)
+    @rule(data=st.data(), lots=st.integers(1, 25), ask=st.booleans())
+    def amend(self, data, lots, ask):
+        """Asked for or not, the venue says how large the order is in all."""
+        row = self.pick(data)
+        if ask:
+            orders.want_amend(self.run.c, row, lots, self.run.now)
+            self.run.commands()
+        self.run.event("amended", order_id=self.run.get(row, "id"), lots=lots)
+        entry = self.model[row]
+        if entry[3]:
+            entry[1] = max(lots, entry[2])
+            entry[3] = int(entry[2] < entry[1])
+
+    @precondition(lambda self: self.model)
     @rule(data=st.data(), kind=st.sampled_from(["ack", "cancel_reject", "found_open"]))
     def talk(self, data, kind):
         self.run.event(kind, order_id=self.run.get(self.pick(data), "id"), reason=layout.REASON_NOT_FOUND)

@@ -70,6 +70,10 @@ class StillMarket:
         self.pending = True
         return self.book.cancel(order)
 
+    def shrink(self, order: Order, lots: int, now_us: int) -> bool:
+        self.pending = True
+        return self.book.shrink(order, lots)
+
     def would_cross(self, order: Order) -> bool:
         return self.book.would_cross(order)
 

@@ -55,11 +55,16 @@ CANCELLED = {
     "reason": "expired", "exchange_ts": 3,
 }  # fmt: skip
 CANCEL_REJECT = {"type": "cancel_reject", "client_order_id": "7", "reason": "already_closed", "exchange_ts": 3}
+AMENDED = {
+    "type": "amended", "client_order_id": "7", "order_id": 5, "symbol": "BTC-USDC", "quantity": "0.00700",
+    "cumulative": "0.00500", "leaves": "0.00200", "exchange_ts": 3,
+}  # fmt: skip
+AMEND_REJECT = {"type": "amend_reject", "client_order_id": "7", "reason": "already_closed", "exchange_ts": 3}
 CANCEL_ALL_ACK = {"type": "cancel_all_ack", "count": 3, "exchange_ts": 1}
 ERROR = {"type": "error", "reason": "rate_limited", "detail": 'a "quoted" text', "exchange_ts": 1}
 SUBSCRIBED = {"type": "subscribed", "channels": ["ticker"], "symbols": ["BTC-USDC"], "extra": {"a": [1, {}, []]}}
 MARKET: list[dict[str, Any]] = [TICK, TRADE, SNAPSHOT, DELTA, STATUS]
-PRIVATE: list[dict[str, Any]] = [ACK, FILL, REJECT, CANCELLED, CANCEL_REJECT, CANCEL_ALL_ACK, ERROR]
+PRIVATE: list[dict[str, Any]] = [ACK, FILL, REJECT, CANCELLED, CANCEL_REJECT, AMENDED, AMEND_REJECT, CANCEL_ALL_ACK, ERROR]
 ALL: list[dict[str, Any]] = [*MARKET, *PRIVATE, SUBSCRIBED]
 
 
@@ -298,6 +303,17 @@ def test_place_order_reads_back_as_said(
     }  # fmt: skip
 
 
+def test_amended_says_how_large_the_order_is_in_all() -> None:
+    status, event = private(json.dumps(AMENDED).encode())
+    assert status == t.SCAN_OK
+    assert (event[t.EV_KIND], event[t.EV_ORDER_ID], event[t.EV_LOTS]) == (layout.EVENT_AMENDED, 7, 700)
+    assert event[t.EV_CUMULATIVE] == 500
+    silent = {key: value for key, value in AMENDED.items() if key != "quantity"}
+    assert private(json.dumps(silent).encode())[0] == t.SCAN_BAD
+    status, event = private(json.dumps(AMEND_REJECT).encode())
+    assert (status, event[t.EV_KIND], event[t.EV_EXTRA]) == (t.SCAN_OK, layout.EVENT_AMEND_REJECT, 1)
+
+
 def test_encoders_write_the_bytes_of_the_protocol() -> None:
     out = np.zeros(1024, np.uint8)
     end = pf.encode_place(out, 0, 9007203549708289, 0, 0, 1, 6400000, 1000, _TABLE, _GRIDS, 1772600000000, 200, 0)
@@ -308,6 +324,13 @@ def test_encoders_write_the_bytes_of_the_protocol() -> None:
     )
     end = pf.encode_cancel(out, 0, 7, 1772600000000, 200)
     assert bytes(out[:end]) == b'{"action":"cancel_order","client_order_id":"7","timestamp":1772600000000,"recv_window":200}'
+    end = pf.encode_amend(out, 0, 7, 0, 1000, _GRIDS, 1772600000000, 200)
+    assert bytes(out[:end]) == (
+        b'{"action":"amend_order","client_order_id":"7","quantity":0.01000,"timestamp":1772600000000,"recv_window":200}'
+    )
+    assert [
+        pf.encode_amend(out, *bad, _GRIDS, 5, 200) for bad in ((0, 0, 0, 1), (0, 7, 9, 1), (0, 7, 0, 0), (700, 7, 0, 1))
+    ] == [-1] * 4
     end = pf.encode_cancel_all(out, 0, 1, _TABLE, 5)
     assert bytes(out[:end]) == b'{"action":"cancel_all","symbol":"ETH-USDC","timestamp":5}'
     end = pf.encode_cancel_all(out, 0, -1, _TABLE, 5)

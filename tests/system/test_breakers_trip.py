@@ -29,6 +29,19 @@ def test_position_takes_orders_up_to_the_cap_and_cancels_them_when_the_cap_falls
     assert stage.end()["orders"]["cancelled_at_exit"] == 1
 
 
+def test_quote_that_shrinks_is_the_same_order_at_the_exchange(house: House) -> None:
+    stage = Stage(house)
+    stage.command(AWAY, 40, LIMIT, deed=puppet.QUOTE)
+    stage.until(lambda: len(resting(house.ledger())) == 1, "the quote")
+    order = stage.orders()[0]
+    stage.command(AWAY, 10, LIMIT, deed=puppet.QUOTE)
+    stage.until(lambda: stage.orders()[0]["quantity"] == "0.010", "the smaller quote")
+    stage.until(lambda: stage.page()["working_buy_lots"] == 10, "the engine to know")
+    assert [o["client_order_id"] for o in stage.orders()] == [order["client_order_id"]]
+    assert (stage.count("amends_sent"), stage.count("orders_amended"), stage.count("cancels_sent")) == (1, 1, 0)
+    assert stage.end()["orders"]["cancelled_at_exit"] == 1
+
+
 def test_order_rate_queues_beyond_its_limit_and_never_delays_a_cancel(house: House) -> None:
     stage = Stage(house, order_rate_per_s=5, queue_slots=4, queue_ttl_ns=5 * 10**9)
     stage.command(AWAY, 1, LIMIT, deed=puppet.QUOTE)

@@ -8,7 +8,7 @@ The shell calls these and nothing else, drains ``commands[:K_COMMANDS]`` and ``j
 
 from __future__ import annotations
 
-from engine import events, market, orders, quotes, reconcile, records, signals, strategies, submit, tables, timers
+from engine import events, market, markouts, orders, quotes, reconcile, records, signals, strategies, submit, tables, timers
 from engine.commands import count_reason, emit, order_record
 from fabric import layout
 from fabric.jit import kernel
@@ -123,6 +123,7 @@ def on_timer(c, now_ns):
     timers.breakers_at_mark(c, now_ns)
     timers.pulls(c, now_ns)
     signals.on_timer(c, now_ns)
+    markouts.due(c, now_ns)
     if c.scalars[tables.K_QUEUE_COUNT] > 0:
         submit.drain_queue(c, now_ns)
     if c.scalars[tables.K_LAPSED] != 0 or c.scalars[tables.K_STOPPING] != 0:

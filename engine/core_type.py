@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc"
 """``Core`` inside compiled code: one word, the address of the core's address table; each table a view built where it is used.
 
-Passed as the 23 arrays that it holds, every call of every core function would copy some 170 words, and the compiler
+Passed as the arrays that it holds, every call of every core function would copy some 170 words, and the compiler
 would carry them through all of them: four times the compile time, and a stack that does not fit the first-level cache.
 A view costs two loads. ``.py_func`` gets the same ``Core`` object and reads its arrays by the same names.
 """
@@ -45,6 +45,7 @@ COLUMNS = {
     "strategy_memory": tables.STRATEGY_MEMORY,
     "intents": len(tables.INTENT),
     "journal": len(layout.JOURNAL_RECORD),
+    "markouts": len(tables.MARKOUT),
 }  # of the two-dimensional tables: constants of the compiled code, checked by ``engine.state`` when the tables are made
 
 

@@ -11,7 +11,7 @@ began and is not found open becomes unknown and is asked about; ``found_missing`
 
 from __future__ import annotations
 
-from engine import orders, signals, tables
+from engine import markouts, orders, signals, tables
 from engine.commands import emit_foreign_cancel, journal, order_record
 from fabric import layout
 from fabric.jit import kernel
@@ -75,6 +75,7 @@ def on_fill(c, event, now_ns):
     if seen_before(c, event[tables.EV_TRADE_ID], side):
         c.counters[layout.EC_FILLS_DUPLICATE] += 1
         return 0
+    markouts.note(c, event, row, instrument, side, now_ns)
     if row < 0:
         book_trade(c, instrument, risk.OWNER_UNOWNED, side, lots, price, event[tables.EV_FEE_E8], now_ns)
         c.counters[layout.EC_UNOWNED_FILLS] += 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from engine import markouts
 from engine import tables as et
 from engine import wiring as wi
 from fabric import duty
@@ -51,6 +52,9 @@ def account_page(w, n, c, now_ns):
     p[lay.AP_SIGNALS_EXPIRED] = c.scalars[et.K_SIGNALS_EXPIRED]
     p[lay.AP_SIGNALS_REFUSED] = c.scalars[et.K_SIGNALS_REFUSED]
     p[lay.AP_RECONCILED] = a[rt.AC_RECONCILED]
+    for horizon in range(markouts.HORIZONS):
+        p[lay.AP_MARKOUT_100MS_E8 + horizon] = c.scalars[et.K_MARKOUT_100MS_E8 + horizon]
+        p[lay.AP_MARKED_100MS_E8 + horizon] = c.scalars[et.K_MARKED_100MS_E8 + horizon]
     for i in range(n[wi.WN_INSTRUMENTS]):
         at = lay.ACCOUNT_ROWS_WORD + i * len(lay.ACCOUNT_ROW)
         q = c.positions[i]

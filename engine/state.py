@@ -123,6 +123,7 @@ def build(config: dict[str, Any]) -> Core:
         seen_trades=np.full(tables.TRADES_SEEN, -1, np.int64),
         outputs=zeros(16),
         signal_ids=zeros(tables.SIGNAL_IDS),
+        markouts=zeros(tables.MARKOUTS, len(tables.MARKOUT)),
     )
     for name, columns in COLUMNS.items():
         assert getattr(core, name).shape[1] == columns, name

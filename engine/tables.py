@@ -73,6 +73,10 @@ QUOTE = words(_here, "QS", "row retry_ns")
 # Parameters in force, one row per instrument and PARAMETER: newest record wins.
 PARAMETER_IN_FORCE = words(_here, "PF", "value expires_ns signal_id model_hash prompt_hash used source _")
 
+# Fills that are judged again later, a ring; each horizon has its place in it.
+MARKOUTS = 1024
+MARKOUT = words(_here, "MO", "fill_ns order_id owner instrument side lots price_ticks _")
+
 CORE_SCALARS = words(
     _here,
     "K",
@@ -81,7 +85,8 @@ CORE_SCALARS = words(
     "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
     "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due reconcile_due "
-    "restored account_said signal_ids",
+    "restored account_said signal_ids markout_head markout_at_100ms markout_at_1s markout_at_10s markout_100ms_e8 "
+    "markout_1s_e8 markout_10s_e8 marked_100ms_e8 marked_1s_e8 marked_10s_e8",
 )
 
 
@@ -113,6 +118,7 @@ class CoreTables(NamedTuple):
     seen_trades: Array  # (TRADES_SEEN,) ring of applied venue trade ids, hashed
     outputs: Array  # (16,) small results
     signal_ids: Array  # (SIGNAL_IDS,) ring of the ids of one-shots taken; scalar signal_ids counts them
+    markouts: Array  # (MARKOUTS, len(MARKOUT)) ring of fills; scalar markout_head counts them
 
 
 class Core(CoreTables):

@@ -96,7 +96,7 @@ JOURNAL_KIND = enum(
     _here,
     "JOURNAL",
     "none start market signal event timer intent sent not_sent cancel_intent cancel_sent ack reject fill cancelled "
-    "breach state end unknown_order amend_intent amend_sent",
+    "breach state end unknown_order amend_intent amend_sent markout",
 )
 LIQUIDITY = enum(_here, "LIQUIDITY", "none maker taker")
 RING_STATUS = enum(_here, "RING", "ok full no_consumer closed empty lapped")
@@ -172,7 +172,8 @@ ACCOUNT_PAGE = words(
     "AP",
     "lock updated_ns nav_e8 day_start_nav_e8 hwm_e8 cash_e8 realised_e8 unrealised_e8 fees_e8 risk_state risk_reason "
     "open_orders unknown_orders orders_sent fills drawdown_step limit_only instruments lease_state epoch "
-    "signals_used signals_expired signals_refused reconciled _ _ _ _ _ _ _ _",
+    "signals_used signals_expired signals_refused reconciled markout_100ms_e8 markout_1s_e8 markout_10s_e8 marked_100ms_e8 "
+    "marked_1s_e8 marked_10s_e8 _ _",
 )
 ACCOUNT_ROW = words(
     _here,
@@ -261,7 +262,7 @@ EXEC_COUNTERS = words(
     "blocked_lease blocked_risk queued queue_expired journal_full bad_json bad_number unknown_type bad_frame bytes_in "
     "bytes_out sends send_partial reconnects pings reconciles reconcile_differences strategy_errors strategy_calls "
     "quotes_kept retired_42 cold_messages parameters_used parameters_seen halts pauses epoch_changes unowned_fills rehearsals "
-    "amends_sent amend_rejects orders_amended",
+    "amends_sent amend_rejects orders_amended markouts markouts_missed",
 )
 EXEC_HISTOGRAMS = words(
     _here,

@@ -83,12 +83,29 @@ def locked_words(segment: Segment, offset: int, count: int) -> list[int] | None:
     return None
 
 
+def _markouts(row: list[int]) -> dict[str, float | None]:
+    """What fills were worth later against their price, in basis points of it; negative: those who traded with us knew more."""
+    found: dict[str, float | None] = {}
+    for n, horizon in enumerate(("100ms", "1s", "10s")):
+        marked = row[layout.AP_MARKED_100MS_E8 + n]
+        found[horizon] = round(row[layout.AP_MARKOUT_100MS_E8 + n] / marked * 10_000, 3) if marked else None
+    return found
+
+
 def account(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
     """The account page: NAV, P&L, position by symbol, share of each limit that is used."""
     segment = pages.segment("exec")
     row = locked_words(segment, layout.ACCOUNT_OFFSET, layout.ACCOUNT_BYTES // layout.WORD) if segment else None
     if row is None:
-        return {"position": {}, "pnl": "0.00", "nav": "0.00", "risk_state": "unknown", "reason": "", "limits": {}}
+        return {
+            "position": {},
+            "markout_bps": {},
+            "pnl": "0.00",
+            "nav": "0.00",
+            "risk_state": "unknown",
+            "reason": "",
+            "limits": {},
+        }
     nav, day_start = row[layout.AP_NAV_E8], row[layout.AP_DAY_START_NAV_E8]
     high = row[layout.AP_HWM_E8]
     limits = config["limits"]
@@ -111,6 +128,7 @@ def account(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
         "realised": money(row[layout.AP_REALISED_E8]),
         "unrealised": money(row[layout.AP_UNREALISED_E8]),
         "fees": money(row[layout.AP_FEES_E8]),
+        "markout_bps": _markouts(row),
         "position": position,
         "risk_state": _name(layout.RISK_STATE, row[layout.AP_RISK_STATE]),
         "reason": _name(layout.REASON, row[layout.AP_RISK_REASON]),

@@ -96,6 +96,10 @@ def table(final_figures: dict[str, Any]) -> Table:
         ("orders", "{sent:,} sent, {acked:,} acked, {rejected} rejected, {unknown} unknown".format(**orders)),
         ("at exit", "{open_at_exit} open, {cancelled_at_exit} cancelled there".format(**orders)),
         ("fills", f"{final_figures['fills']['count']:,}"),
+        (
+            "markouts",
+            ", ".join(f"{bps:+.2f} bps at {at}" for at, bps in account["markout_bps"].items() if bps is not None) or "-",
+        ),
         ("rejects", ", ".join(f"{name} {n:,}" for name, n in sorted(final_figures["rejects"].items())) or "none"),
         ("breakers", "{pauses} pauses, {halts} halts".format(**final_figures["breakers"])),
         ("position", ", ".join(f"{symbol} {size}" for symbol, size in account["position"].items()) or "none"),

@@ -24,8 +24,10 @@ from risk import tables as rt
 KIND_MASK = 255
 PASS_RECORDS = 1024  # what set an order off lies within its pass, so within this many records before it
 OWNERS = {rt.OWNER_UNOWNED: "unowned", rt.OWNER_OPERATOR: "operator", rt.OWNER_SIGNALS: "signals"}
-SAID = ("intent", "sent", "not_sent", "cancel_intent", "cancel_sent", "ack", "reject", "fill", "cancelled")
-SAID += ("amend_intent", "amend_sent")
+SAID = (
+    *("intent", "sent", "not_sent", "cancel_intent", "cancel_sent", "ack", "reject", "fill", "cancelled"),
+    *("amend_intent", "amend_sent", "markout"),
+)
 HEARD = ("found_open", "found_closed", "found_missing", "cancel_reject", "fill", "amended", "amend_reject")
 OUTCOMES = ("not sent", "sent", "sent in part: unknown")
 Records = journal_file.Records
@@ -244,6 +246,9 @@ def _told(record: Any, kind: int, words: _Words) -> Row | None:
         return {"what": OUTCOMES[int(record[layout.J_VALUE])]}
     if what == "ack":
         return {"what": "ack", "venue_id": int(record[layout.J_VALUE])}
+    if what == "markout":
+        gain = f"{Decimal(int(record[layout.J_VALUE])).scaleb(-8):+f}"
+        return {"what": "markout", "horizon_ms": int(record[layout.J_SIGNAL_ID]) // 1_000_000, "gain": gain}
     return {"what": what.replace("_", " "), "reason": reason} if what != "intent" else {"what": "intent"}
 
 

@@ -44,7 +44,7 @@ PUBLISHED = {
     ),
     "JOURNAL_KIND": (
         "none start market signal event timer intent sent not_sent cancel_intent cancel_sent ack reject fill "
-        "cancelled breach state end unknown_order amend_intent amend_sent"
+        "cancelled breach state end unknown_order amend_intent amend_sent markout"
     ),
     "LIQUIDITY": "none maker taker",
     "RING_STATUS": "ok full no_consumer closed empty lapped",

@@ -97,6 +97,13 @@ def test_checkpoint_torn_at_any_length_or_changed_in_any_byte_is_refused() -> No
             decode(bytes(damaged))
 
 
+def test_checkpoint_whose_tables_have_other_columns_is_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(an_image())
+    monkeypatch.setattr(checkpoint, "VERSION", [checkpoint.VERSION[0], checkpoint.VERSION[1] ^ 1])
+    with pytest.raises(CheckpointError, match="another version"):
+        decode(data)
+
+
 def test_saving_never_touches_the_newest_checkpoint(tmp_path: pathlib.Path) -> None:
     for position in range(5):
         before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}

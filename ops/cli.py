@@ -144,6 +144,45 @@ def resume(
 
 
 @app.command()
+def record(
+    url: Annotated[str, typer.Argument(help="ws:// or wss:// address of a venue's market data.")],
+    out: Annotated[str, typer.Option(help="Folder for the tape.")] = "tapes",
+    send: Annotated[
+        list[str] | None, typer.Option(help="Text to send once connected, such as a subscription; repeatable.")
+    ] = None,
+    tape: Annotated[str, typer.Option("--tape", help="Name of the tape's files.")] = "tape",
+    form: Annotated[str, typer.Option(help="gz or zstd.")] = "gz",
+    rotate_mb: Annotated[int, typer.Option(min=1, help="A new file after so many MB.")] = 256,
+    duration: Annotated[float | None, typer.Option(min=0, help="Seconds; without it until Ctrl-C.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Variable that holds the key; never the key itself.")] = None,
+    key_header: Annotated[str, typer.Option(help="Header that takes it.")] = "X-API-Key",
+) -> None:
+    """Write a venue's raw frames with their time of arrival to a tape that survives everything but a torn last block."""
+    from ops import record as recording
+
+    try:
+        recorded = recording.command(url, out, send or [], tape, form, rotate_mb, duration, key_env, key_header)
+    except (ValueError, OSError) as error:
+        _fail(str(error), exits.CONFIG)
+    print(recorded)
+
+
+@app.command()
+def play(
+    file: Annotated[str, typer.Argument(help="A tape, or any recording of the same form.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")] = 0,
+    speed: Annotated[float, typer.Option(min=0.001, help="Times faster than it was recorded.")] = 1.0,
+) -> None:
+    """Serve a tape as a venue: every session hears it from the beginning, at its pace."""
+    from ops import record as recording
+
+    try:
+        recording.serve_tape(file, port, speed)
+    except (ValueError, OSError) as error:
+        _fail(str(error), exits.CONFIG)
+
+
+@app.command()
 def why(
     order_id: Annotated[int, typer.Argument(min=1, help="The client order id.")],
     as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,

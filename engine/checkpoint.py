@@ -22,7 +22,7 @@ from engine import journal_file
 from engine.tables import Core
 
 MAGIC = b"PULEXCP1"
-VERSION = 2
+VERSION = 3
 SLOTS = ("checkpoint-0.bin", "checkpoint-1.bin")
 # What a restart needs; the other tables of a core are empty at the start of a life.
 DURABLE = (

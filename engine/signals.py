@@ -72,7 +72,7 @@ def end(c, row):
 def cancel_children(c, row, reason, now_ns):
     """Cancel the entry orders of one signal; its exits stay."""
     child = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if child < 0:
             break
         o = c.orders[child]

@@ -61,19 +61,39 @@ def standing(c):
 
 
 @kernel
-def clear_own_cross(c, now_ns):
-    """Cancel every own order on the other side that ``order_in`` would meet; how many still stand in the way."""
+def may_cross(c):
+    """Whether an open own order on the other side can be within reach of ``order_in``: the bounds may be too wide."""
     q = c.order_in
+    if not 0 <= q[risk.OI_INSTRUMENT] < len(c.positions):
+        return False
+    p, price = c.positions[q[risk.OI_INSTRUMENT]], q[risk.OI_PRICE_TICKS]
+    if q[risk.OI_SIDE] == layout.SIDE_BUY:
+        return p[risk.PO_WORKING_SELL_LOTS] != 0 and price >= p[risk.PO_OWN_ASK_TICKS]
+    return p[risk.PO_WORKING_BUY_LOTS] != 0 and price <= p[risk.PO_OWN_BID_TICKS]
+
+
+@kernel
+def clear_own_cross(c, now_ns):
+    """Cancel every own order on the other side that ``order_in`` would meet; how many still stand in the way.
+
+    Open orders are walked only when one can be met, and the bounds are exact again afterwards.
+    """
+    if not may_cross(c):
+        return 0
+    q = c.order_in
+    p = c.positions[q[risk.OI_INSTRUMENT]]
     buy = q[risk.OI_SIDE] == layout.SIDE_BUY
+    p[risk.PO_OWN_ASK_TICKS if buy else risk.PO_OWN_BID_TICKS] = 0
     row = c.scalars[tables.K_LIVE_HEAD]
     crossing = 0
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0:
             break
         o = c.orders[row]
         following = o[tables.OR_NEXT_LIVE]
         if o[tables.OR_INSTRUMENT] == q[risk.OI_INSTRUMENT] and o[tables.OR_SIDE] != q[risk.OI_SIDE]:
             price, resting = q[risk.OI_PRICE_TICKS], o[tables.OR_PRICE_TICKS]
+            orders.bound_price(p, o[tables.OR_SIDE], resting)
             if (price >= resting) if buy else (price <= resting):
                 crossing += 1
                 orders.want_cancel(c, row, layout.REASON_OWN_CROSS, now_ns)

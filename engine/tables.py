@@ -33,7 +33,7 @@ words(_here, "SV", " ".join(STRATEGY_VIEW))
 words(_here, "NT", " ".join(INTENT))
 words(_here, "INTENT", " ".join(INTENT_KIND))
 
-ORDERS = 4096  # rows; a client id lives at counter % ORDERS, so lookup is one load and one compare
+ORDERS = 4096  # rows of a run's table, a power of two: an id lives at counter % rows, so lookup is one load and one compare
 ORDER = words(
     _here,
     "OR",
@@ -96,7 +96,7 @@ class CoreTables(NamedTuple):
     owners: Array
     subbooks: Array
     rate: Array
-    orders: Array  # (ORDERS, len(ORDER))
+    orders: Array  # (ORDERS, len(ORDER)); kernels take the number of rows from the table
     signals: Array  # (SIGNAL_ROWS, len(SIGNAL_ROW))
     parameters: Array  # (INSTRUMENTS_MAX * len(PARAMETER), len(PARAMETER_IN_FORCE))
     quotes: Array  # (STRATEGIES * INSTRUMENTS_MAX * 2, len(QUOTE))

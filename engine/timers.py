@@ -23,7 +23,7 @@ def live_orders(c, now_ns):
     """Pending past its deadline becomes unknown; unknown ones are asked about again; wanted cancels are said again."""
     slack = c.scalars[tables.K_ORDER_DEADLINE_NS]
     row = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0:
             break
         o = c.orders[row]
@@ -59,7 +59,7 @@ def cancel_excess(c, instrument, side, now_ns):
     worst = account.worst_long(c.positions, instrument) if buy else account.worst_short(c.positions, instrument)
     held = p[risk.PO_LOTS] if buy else -p[risk.PO_LOTS]
     row = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0 or worst <= cap or worst <= -held:
             break
         o = c.orders[row]

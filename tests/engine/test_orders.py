@@ -98,7 +98,7 @@ def test_unsolicited_cancel_ends_the_order(live):
 
 def test_cancel_reject_leaves_the_order_unknown_asked_about_and_still_exposure(live):
     run, row = live
-    core.orders.want_cancel(run.c, row, 0, run.now)
+    orders.want_cancel(run.c, row, 0, run.now)
     run.commands()
     run.event("cancel_reject", order_id=run.get(row, "id"), reason=layout.REASON_NOT_FOUND)
     assert (run.state_of(row), run.working(0)) == ("unknown", 10)
@@ -152,7 +152,7 @@ def test_not_found_ends_an_unknown_order_only_after_its_deadline(run):
 
 def test_unanswered_cancel_is_said_again(live):
     run, row = live
-    core.orders.want_cancel(run.c, row, 0, run.now)
+    orders.want_cancel(run.c, row, 0, run.now)
     run.timer(249 * MS)
     assert run.kinds() == ["cancel"]
     run.timer(2 * MS)
@@ -164,14 +164,32 @@ def test_new_orders_stop_when_half_the_commands_are_taken_and_cancels_go_on(run)
     while (row := run.order(price=990_000 + len(rows), lots=2)) >= 0:
         rows.append(row)
     assert len(rows) == tables.COMMANDS // 2
-    assert core.orders.want_cancel(run.c, rows[0], 0, run.now) == 1
+    assert orders.want_cancel(run.c, rows[0], 0, run.now) == 1
 
 
-def test_row_still_in_use_refuses_the_next_order(live):
+def test_order_that_rests_for_a_whole_round_of_the_table_costs_one_counter_and_stops_nobody(live):
     run, row = live
-    run.c.scalars[tables.K_NEXT_COUNTER] = row + tables.ORDERS
+    run.c.scalars[tables.K_NEXT_COUNTER] = counter = row + tables.ORDERS
+    following = run.order(price=999_500)
+    assert following == row + 1
+    assert layout.split_order_id(run.get(following, "id"))[2] == counter + 1
+    assert orders.find(run.c, run.get(row, "id")) == row
+
+
+def test_table_full_of_open_orders_refuses_the_next_one(run):
+    run.c.orders[:, tables.OR_STATE] = layout.STATE_LIVE
     assert run.order(price=999_500) == -1
     assert run.reason("order_table_full") == 1
+
+
+def test_ids_find_their_rows_in_a_table_of_any_power_of_two(run):
+    run.c = run.c._replace(orders=np.zeros((8, len(tables.ORDER)), np.int64))
+    rows = [run.order(price=990_000 + k, lots=2) for k in range(8)]
+    assert sorted(rows) == list(range(8))
+    assert run.order(price=991_000, lots=2) == -1
+    orders.close_order(run.c, rows[3], layout.STATE_CANCELLED, 0, run.now)
+    assert run.order(price=991_000, lots=2) == rows[3]
+    assert [orders.find(run.c, run.get(row, "id")) for row in rows] == rows
 
 
 def test_own_orders_never_cross(live):

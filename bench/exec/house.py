@@ -27,7 +27,7 @@ FUNDS_E8 = 100_000_000 * 100_000_000
 BID, ASK = 6_400_000, 6_400_010  # ticks
 STEP_NS = 10_000_000  # between two orders: far below the 256 per second that the engine ever sends
 ECHO = pathlib.Path(__file__).parent.parent / "strategies" / "echo.py"
-MAKER = {"name": "market_making", "parameters": {"allow_short": 1, "size_of_cap_ppm": 1_000}}
+MAKER = {"name": "market_making", "parameters": {"allow_short": 1, "size_of_cap_ppm": 500}}
 _WIDE = {  # every check is on, nothing of it binds
     "profile": "aggressive",
     "order_rate_per_s": 256,
@@ -87,7 +87,9 @@ def trading(where: Placement, instruments: int, strategies: list[dict[str, Any]]
     house = IdleHouse(config)
     load_strategies(config, house.memory)
     fund(house.memory.core)
-    house.memory.table[1, wi.WN_SESSION_UP] = 1
+    w, n = house.memory.table
+    w[wi.WI_JOURNAL] = w[wi.WI_NEW_JOURNAL] = house.pages["journal"].ctypes.data
+    n[wi.WN_SESSION_UP] = n[wi.WN_JOURNAL_OK] = 1
     return house
 
 

@@ -2,8 +2,8 @@
 """The order table: one row per client order id, a state machine, and the exposure it implies.
 
 Writes ``orders``, the live list, ``working`` columns of ``positions`` and ``signals``, and ``quotes`` slots as they become
-free. A client id lives at its counter modulo the rows (a power of two). Every non-terminal order, the unknown ones too, counts its leaves as
-exposure; a terminal row stays readable for late fills until its row comes round again.
+free. A client id lives at its counter modulo the rows, a power of two. Every non-terminal order, the unknown ones too,
+counts its leaves as exposure; a terminal row stays readable for late fills until its row comes round again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from risk import tables as risk
 COUNTER_MASK = 0xFFFFFFFF
 CANCEL_RETRY_NS = 250_000_000
 QUOTE_BACKOFF_NS = 100_000_000
-SKIPS = 64  # rows looked at for a new order
+SKIPS = 512  # rows looked at for a new order: more than any profile lets rest side by side
 
 
 @kernel

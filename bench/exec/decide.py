@@ -7,8 +7,8 @@ flush of the journal, lease, epoch and session once more, JSON, frame and mask. 
 call of ``send`` with what comes after. Outside the timing the venue then answers each immediate order (cancelled, nothing
 filled), quotes stay, and 10 ms pass. Each event is for the next instrument, so the rows of the others are in between.
 
-One strategy is ``strategies/echo.py``: one immediate order for each event. Four are three ``market_making`` before it, each with
-two quotes live in every instrument, which they keep.
+One strategy is ``strategies/echo.py``: one immediate order for each event. Four are three ``market_making`` before it, each
+with two quotes live in every instrument, which they keep.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from fabric.jit import kernel
 from fabric.meters import record
 from fabric.rings import market_publish
 from ops.placement import Placement
-from risk import tables as rt
 
 NS_PER_MS = 1_000_000
 CASES = {  # instruments and strategies
@@ -120,9 +119,7 @@ class Decision:
         samples, done = np.zeros(count, np.int64), np.zeros(2, np.int64)
         core_tables = self.house.memory.core
         address = self.house.memory.table.ctypes.data
-        self.now_ns = int(
-            decide_loop(address, self.slot, self.event, house.BID, self.now_ns, house.STEP_NS, samples, done)
-        )
+        self.now_ns = int(decide_loop(address, self.slot, self.event, house.BID, self.now_ns, house.STEP_NS, samples, done))
         live = int(core_tables.scalars[et.K_LIVE_COUNT])
         if not warm and (done.tolist() != [count, count] or live != self.live):
             reasons = core_tables.counters[lay.EXEC_REASON_BASE :]

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-call"
+# mypy: disable-error-code="no-untyped-call,attr-defined"
 """Texts and numbers written eight bytes at a time, against Python's own formatting, compiled and interpreted."""
 
 from __future__ import annotations

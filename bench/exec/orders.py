@@ -5,7 +5,8 @@ A table of 65,536 rows; a run has ``engine.tables.ORDERS`` of them, which the ke
 round: each sample closes the oldest open order and opens a new one, finds one chosen at random and fills one lot of it
 through ``engine.events.on_fill`` (order, account, position, sub-book, journal record). ``submit`` is the whole of
 ``engine.submit.submit`` (prechecks, own cross, gate, table, journal record, command) with that many orders resting on both
-sides of the same instrument. A random one of many rows is in no near cache; how far the figures rise with that is the machine's part.
+sides of the same instrument. A random one of many rows is in no near cache; how far the figures rise with that is the
+machine's part.
 """
 
 from __future__ import annotations

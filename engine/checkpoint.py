@@ -28,7 +28,7 @@ _COLUMNS = (
     *(columns.CORE_SCALARS, columns.ORDER, columns.SIGNAL_ROW),
     *(risk.INSTRUMENT, risk.BOOK, risk.LIMIT, risk.ACCOUNT, risk.POSITION, risk.OWNER, risk.SUBBOOK),
 )
-VERSION = [2, zlib.crc32(repr(_COLUMNS).encode())]  # the second: of all columns, so that no change of them can be forgotten
+VERSION = [3, zlib.crc32(repr(_COLUMNS).encode())]  # the second: of all columns, so that no change of them can be forgotten
 SLOTS = ("checkpoint-0.bin", "checkpoint-1.bin")
 # What a restart needs; the other tables of a core are empty at the start of a life.
 DURABLE = (

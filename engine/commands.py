@@ -66,6 +66,28 @@ def order_record(c, kind, row, reason, value, now_ns):
 
 
 @kernel
+def account_record(c, now_ns):
+    """Journal what time alone has changed in the account, as it is now: a restart takes these words over."""
+    a = c.account
+    if journal(
+        c,
+        layout.JOURNAL_TIMER,
+        -1,
+        -1,
+        a[risk.AC_NAV_E8],
+        a[risk.AC_DAY_START_NAV_E8],
+        a[risk.AC_REASON],
+        a[risk.AC_HWM_E8],
+        now_ns,
+    ):
+        j = c.journal[c.journal_count[0] - 1]
+        j[layout.J_OWNER] = a[risk.AC_STATE]
+        j[layout.J_SIDE] = a[risk.AC_DRAWDOWN_STEP]
+        j[layout.J_SIGNAL_ID] = a[risk.AC_DAY]
+    return 0
+
+
+@kernel
 def emit(c, kind, row, reason):
     """Append one command about the order in ``row`` (-1: about none); 0 when the rows are full."""
     count = c.scalars[tables.K_COMMANDS]

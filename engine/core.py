@@ -165,7 +165,7 @@ def on_session(c, up, now_ns):
     c.scalars[tables.K_RECONCILE_DUE] = 1
     c.scalars[tables.K_RECONCILING] = 0
     row = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0:
             break
         state = c.orders[row, tables.OR_STATE]

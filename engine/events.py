@@ -55,6 +55,7 @@ def book_trade(c, instrument, owner, side, lots, price_ticks, fee_e8, now_ns):
         fee_e8,
         subbook,
     )
+    account.expose(c.account, c.positions, c.books, c.instruments, instrument)
     c.positions[instrument, risk.PO_LAST_FILL_NS] = now_ns
     c.scalars[tables.K_FILLS] += 1
     c.counters[layout.EC_FILLS] += 1

@@ -139,7 +139,7 @@ class Fold:
         k, q = c.scalars, c.order_in
         k[tables.K_INSTANCE], k[tables.K_EPOCH], k[tables.K_NEXT_COUNTER] = instance, epoch, counter
         row = int(orders.free_row(c))
-        if row < 0:  # cannot be: the loop opened it because the row was free
+        if row < 0 or k[tables.K_NEXT_COUNTER] != counter:  # cannot be: the loop opened it because the row was free
             raise ValueError(f"order {order_id} takes the row of one that is open")
         signal_id = int(record[layout.J_SIGNAL_ID])
         signal_row = find_signal(c, signal_id) if record[layout.J_OWNER] == risk.OWNER_SIGNALS else -1

@@ -164,7 +164,7 @@ def note_latency(w, c, event, now_ns):
     order_id = event[et.EV_ORDER_ID]
     if order_id <= 0:
         return
-    o = c.orders[(order_id & 0xFFFFFFFF) % et.ORDERS]
+    o = c.orders[(order_id & 0xFFFFFFFF) & (len(c.orders) - 1)]
     if o[et.OR_ID] != order_id:
         return
     if event[et.EV_KIND] == lay.EVENT_ACK and o[et.OR_SENT_NS] > 0:

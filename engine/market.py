@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from fabric import layout
 from fabric.jit import kernel
+from risk import account
 from risk import tables as risk
 
 TRADING = 1  # venue status "trading"; 0 = not said
@@ -22,7 +23,9 @@ def judge(c, instrument, now_ns):
     else:
         b[risk.BK_STATUS] = layout.BOOK_READY
         b[risk.BK_MARK_X2_TICKS] = bid + ask
-        b[risk.BK_GOOD_MARK_X2_TICKS] = bid + ask
+        if b[risk.BK_GOOD_MARK_X2_TICKS] != bid + ask:
+            b[risk.BK_GOOD_MARK_X2_TICKS] = bid + ask
+            account.expose(c.account, c.positions, c.books, c.instruments, instrument)
     return b[risk.BK_STATUS]
 
 

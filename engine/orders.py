@@ -2,8 +2,8 @@
 """The order table: one row per client order id, a state machine, and the exposure it implies.
 
 Writes ``orders``, the live list, ``working`` columns of ``positions`` and ``signals``, and ``quotes`` slots as they become
-free. A client id lives at ``counter % ORDERS``. Every non-terminal order, the unknown ones too, counts its leaves as
-exposure; a terminal row stays readable for late fills until its row comes round again.
+free. A client id lives at its counter modulo the rows, a power of two. Every non-terminal order, the unknown ones too,
+counts its leaves as exposure; a terminal row stays readable for late fills until its row comes round again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from engine import tables
 from engine.commands import count_reason, emit, has_room, order_record
 from fabric import layout
 from fabric.jit import kernel
-from risk import rate
+from risk import account, rate
 from risk import tables as risk
 
 COUNTER_MASK = 0xFFFFFFFF
 CANCEL_RETRY_NS = 250_000_000
 QUOTE_BACKOFF_NS = 100_000_000
+SKIPS = 512  # rows looked at for a new order: more than any profile lets rest side by side
 
 
 @kernel
@@ -29,7 +30,7 @@ def is_open(state):
 @kernel
 def find(c, order_id):
     """Row of a client order id, or -1."""
-    row = (order_id & COUNTER_MASK) % tables.ORDERS
+    row = order_id & COUNTER_MASK & (len(c.orders) - 1)
     return row if order_id > 0 and c.orders[row, tables.OR_ID] == order_id else -1
 
 
@@ -53,10 +54,15 @@ def set_leaves(c, row, leaves):
         p[risk.PO_WORKING_BUY_LOTS] += change
         if is_exit:
             p[risk.PO_REDUCING_BUY_LOTS] += change
+        if p[risk.PO_WORKING_BUY_LOTS] == 0:
+            p[risk.PO_OWN_BID_TICKS] = 0
     else:
         p[risk.PO_WORKING_SELL_LOTS] += change
         if is_exit:
             p[risk.PO_REDUCING_SELL_LOTS] += change
+        if p[risk.PO_WORKING_SELL_LOTS] == 0:
+            p[risk.PO_OWN_ASK_TICKS] = 0
+    account.expose(c.account, c.positions, c.books, c.instruments, o[tables.OR_INSTRUMENT])
     signal = parent(c, row)
     if signal >= 0:
         c.signals[signal, tables.SG_EXIT_WORKING if is_exit else tables.SG_WORKING] += change
@@ -78,9 +84,26 @@ def set_state(c, row, state):
 
 @kernel
 def free_row(c):
-    """Row of the next counter, or -1 when the order that lives there is still open."""
-    row = (c.scalars[tables.K_NEXT_COUNTER] & COUNTER_MASK) % tables.ORDERS
-    return -1 if is_open(c.orders[row, tables.OR_STATE]) else row
+    """Row of the next counter; counters whose rows are taken by open orders are passed over, -1 after ``SKIPS`` of them.
+
+    So an order that rests for hours costs one counter each time round, and does not stop those after it.
+    """
+    for _ in range(SKIPS):
+        row = c.scalars[tables.K_NEXT_COUNTER] & COUNTER_MASK & (len(c.orders) - 1)
+        if not is_open(c.orders[row, tables.OR_STATE]):
+            return row
+        c.scalars[tables.K_NEXT_COUNTER] += 1
+    return -1
+
+
+@kernel
+def bound_price(p, side, price_ticks):
+    """An own order of this price is open: neither bound of ``own_bid`` and ``own_ask`` may be behind it."""
+    if side == layout.SIDE_BUY:
+        p[risk.PO_OWN_BID_TICKS] = max(p[risk.PO_OWN_BID_TICKS], price_ticks)
+    elif p[risk.PO_OWN_ASK_TICKS] == 0 or price_ticks < p[risk.PO_OWN_ASK_TICKS]:
+        p[risk.PO_OWN_ASK_TICKS] = price_ticks
+    return 0
 
 
 @kernel
@@ -126,6 +149,7 @@ def open_order(c, row, order_in, signal_id, now_ns):
     k[tables.K_LIVE_COUNT] += 1
     c.account[risk.AC_OPEN_ORDERS] += 1
     set_leaves(c, row, o[tables.OR_LOTS])
+    bound_price(c.positions[o[tables.OR_INSTRUMENT]], o[tables.OR_SIDE], o[tables.OR_PRICE_TICKS])
     if o[tables.OR_SLOT] >= 0:
         c.quotes[o[tables.OR_SLOT], tables.QS_ROW] = row
     return row
@@ -211,7 +235,7 @@ def cancel_matching(c, instrument, owner, increasing_only, reason, now_ns):
     """Cancel all live orders of an instrument and an owner (-1: any); with ``increasing_only`` the exits stay."""
     row = c.scalars[tables.K_LIVE_HEAD]
     cancelled = 0
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0:
             break
         o = c.orders[row]

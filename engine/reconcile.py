@@ -63,6 +63,7 @@ def take_over(c, i, difference, now_ns):
     p[risk.PO_COST_E8] += cost
     p[risk.PO_CONFIRMED_LOTS] = p[risk.PO_LOTS]
     p[risk.PO_DIFFERENCE_LOTS] = 0
+    account.expose(c.account, c.positions, c.books, c.instruments, i)
     s[risk.SB_LOTS] += difference
     s[risk.SB_COST_E8] += cost
     c.scalars[tables.K_UNOWNED_MASK] |= 1 << i
@@ -108,7 +109,7 @@ def finish(c, now_ns):
     """The round is complete: what was not found open is unknown and asked about; the account counts as reconciled."""
     began = c.scalars[tables.K_RECONCILING]
     row = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0 or began == 0:
             break
         o = c.orders[row]

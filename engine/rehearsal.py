@@ -35,7 +35,7 @@ def touch(w, c):
     for k in range(TABLES):
         rows, columns = load_relaxed(tables + k * 24 + 8), max(load_relaxed(tables + k * 24 + 16), 1)
         seen += touch_lines(load_relaxed(tables + k * 24), min(rows * columns * 8, TOUCHED_BYTES))
-    order = c.orders[c.scalars[et.K_NEXT_COUNTER] % et.ORDERS]
+    order = c.orders[c.scalars[et.K_NEXT_COUNTER] & (len(c.orders) - 1)]
     for column in range(0, len(et.ORDER), 8):
         seen += order[column]
     seen += touch_lines(w[wi.WI_SEND], TOUCHED_BYTES) + touch_lines(w[wi.WI_SESSION], len(vt.SESSION) * 8)

@@ -24,6 +24,7 @@ from engine.fold import Fold
 from engine.tables import Core
 from fabric import layout
 from fabric.segment import boot_id
+from risk import account
 from risk import tables as risk
 from watchdog.latch import sync_directory
 
@@ -186,6 +187,9 @@ def take_over(found: Checkpoint, fold: Fold, core: Core, card: dict[str, Any], n
         doubt_orders(core)
     else:
         leave_account(core)
+    core.account[risk.AC_EXPOSURE_E8] = core.positions[:, risk.PO_EXPOSURE_E8] = 0
+    for instrument in range(len(core.positions)):
+        account.expose(core.account, core.positions, core.books, core.instruments, instrument)
     absent = move_owners(found, old, core, card, same)
     stand_down(core, now.mono_ns)
     return absent

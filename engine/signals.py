@@ -17,6 +17,7 @@ from risk import account, checks
 from risk import tables as risk
 
 RETRY_NS = 100_000_000  # between two children of one signal
+HALT_EXIT_NS = 30_000_000_000  # so long a halt that says "exit" tries to leave what is held
 
 
 @kernel
@@ -72,7 +73,7 @@ def end(c, row):
 def cancel_children(c, row, reason, now_ns):
     """Cancel the entry orders of one signal; its exits stay."""
     child = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if child < 0:
             break
         o = c.orders[child]
@@ -151,10 +152,19 @@ def enter(c, row, now_ns):
 
 
 @kernel
+def may_leave_halted(c, now_ns):
+    """Whether positions may be left now that trading is halted: as ``on_halt`` says, and only so long."""
+    began = c.scalars[tables.K_HALTED_NS]
+    return 1 if c.scalars[tables.K_ON_HALT] != 0 and began > 0 and now_ns - began < HALT_EXIT_NS else 0
+
+
+@kernel
 def leave_due(c, row, now_ns):
-    """Whether the position of a signal is to go: its stop touched, its time over, or already leaving."""
+    """Whether the position of a signal is to go: its stop touched, its time over, already leaving, or halted."""
     s = c.signals[row]
     b = c.books[s[tables.SG_INSTRUMENT]]
+    if c.account[risk.AC_STATE] == layout.RISK_HALTED and c.scalars[tables.K_ON_HALT] != 0:
+        return True
     if s[tables.SG_EXITING] != 0 or now_ns - s[tables.SG_ENTERED_NS] >= s[tables.SG_HOLDING_NS]:
         return True
     if b[risk.BK_STATUS] != layout.BOOK_READY:
@@ -181,7 +191,7 @@ def leave(c, row, now_ns):
     if held <= 0 or not leave_due(c, row, now_ns):
         return 0
     s[tables.SG_EXITING] = 1
-    if c.account[risk.AC_STATE] >= layout.RISK_HALTED and c.scalars[tables.K_ON_HALT] == 0:
+    if c.account[risk.AC_STATE] >= layout.RISK_HALTED and may_leave_halted(c, now_ns) == 0:
         return 0
     if s[tables.SG_WORKING] > 0:
         return cancel_children(c, row, layout.REASON_REQUESTED, now_ns)

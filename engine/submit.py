@@ -8,7 +8,7 @@ emitted), ``REFUSED`` (counted by reason, which is left in ``outputs[OUT_REASON]
 from __future__ import annotations
 
 from engine import orders, tables
-from engine.commands import count_reason, emit, has_room, order_record
+from engine.commands import account_record, count_reason, emit, has_room, journal, order_record
 from fabric import layout
 from fabric.jit import kernel
 from risk import gate
@@ -61,19 +61,39 @@ def standing(c):
 
 
 @kernel
-def clear_own_cross(c, now_ns):
-    """Cancel every own order on the other side that ``order_in`` would meet; how many still stand in the way."""
+def may_cross(c):
+    """Whether an open own order on the other side can be within reach of ``order_in``: the bounds may be too wide."""
     q = c.order_in
+    if not 0 <= q[risk.OI_INSTRUMENT] < len(c.positions):
+        return False
+    p, price = c.positions[q[risk.OI_INSTRUMENT]], q[risk.OI_PRICE_TICKS]
+    if q[risk.OI_SIDE] == layout.SIDE_BUY:
+        return p[risk.PO_WORKING_SELL_LOTS] != 0 and price >= p[risk.PO_OWN_ASK_TICKS]
+    return p[risk.PO_WORKING_BUY_LOTS] != 0 and price <= p[risk.PO_OWN_BID_TICKS]
+
+
+@kernel
+def clear_own_cross(c, now_ns):
+    """Cancel every own order on the other side that ``order_in`` would meet; how many still stand in the way.
+
+    Open orders are walked only when one can be met, and the bounds are exact again afterwards.
+    """
+    if not may_cross(c):
+        return 0
+    q = c.order_in
+    p = c.positions[q[risk.OI_INSTRUMENT]]
     buy = q[risk.OI_SIDE] == layout.SIDE_BUY
+    p[risk.PO_OWN_ASK_TICKS if buy else risk.PO_OWN_BID_TICKS] = 0
     row = c.scalars[tables.K_LIVE_HEAD]
     crossing = 0
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0:
             break
         o = c.orders[row]
         following = o[tables.OR_NEXT_LIVE]
         if o[tables.OR_INSTRUMENT] == q[risk.OI_INSTRUMENT] and o[tables.OR_SIDE] != q[risk.OI_SIDE]:
             price, resting = q[risk.OI_PRICE_TICKS], o[tables.OR_PRICE_TICKS]
+            orders.bound_price(p, o[tables.OR_SIDE], resting)
             if (price >= resting) if buy else (price <= resting):
                 crossing += 1
                 orders.want_cancel(c, row, layout.REASON_OWN_CROSS, now_ns)
@@ -110,6 +130,8 @@ def submit(c, now_ns, queue_allowed):
         if queue_allowed == 0:
             return QUEUED
         return QUEUED if enqueue(c, now_ns) != 0 else refuse(c, layout.REASON_RATE_QUEUE_FULL)
+    if action == layout.ACTION_KILL and c.outputs[risk.OUT_REASON] == layout.REASON_EXIT_RUNAWAY:
+        run_away(c, now_ns)
     if action > layout.ACTION_REDUCE:
         return refuse(c, c.outputs[risk.OUT_REASON])
     gate.sent(q, c.account, c.owners, c.rate, now_ns)  # as asked for: a repeat is recognised before what became of it
@@ -121,6 +143,15 @@ def submit(c, now_ns, queue_allowed):
     basis = 2 * q[risk.OI_DECISION_X2_TICKS] + (1 if q[risk.OI_IS_EXIT] != 0 else 0)  # engine.fold takes it apart again
     order_record(c, layout.JOURNAL_INTENT, row, c.outputs[risk.OUT_REASON], basis, now_ns)
     return row
+
+
+@kernel
+def run_away(c, now_ns):
+    """More exits than any sound engine sends: killed until an operator returns it; the timer cancels what works."""
+    c.account[risk.AC_STATE], c.account[risk.AC_REASON] = layout.RISK_KILLED, layout.REASON_EXIT_RUNAWAY
+    c.counters[layout.EC_HALTS] += 1
+    journal(c, layout.JOURNAL_BREACH, -1, -1, 0, 0, layout.REASON_EXIT_RUNAWAY, 0, now_ns)
+    return account_record(c, now_ns)
 
 
 @kernel

@@ -33,7 +33,7 @@ words(_here, "SV", " ".join(STRATEGY_VIEW))
 words(_here, "NT", " ".join(INTENT))
 words(_here, "INTENT", " ".join(INTENT_KIND))
 
-ORDERS = 4096  # rows; a client id lives at counter % ORDERS, so lookup is one load and one compare
+ORDERS = 4096  # rows of a run's table, a power of two: an id lives at counter % rows, so lookup is one load and one compare
 ORDER = words(
     _here,
     "OR",
@@ -86,7 +86,7 @@ CORE_SCALARS = words(
     "signal_hour_notional_e8 signal_hour_count journal_full day_ns order_deadline_ns pull_sent reconcile_count unowned_mask "
     "differences reconcile_wanted default_stop_bps default_holding_ns signal_top on_halt poke_mask cash_due reconcile_due "
     "restored account_said signal_ids markout_head markout_at_100ms markout_at_1s markout_at_10s markout_100ms_e8 "
-    "markout_1s_e8 markout_10s_e8 marked_100ms_e8 marked_1s_e8 marked_10s_e8",
+    "markout_1s_e8 markout_10s_e8 marked_100ms_e8 marked_1s_e8 marked_10s_e8 halted_ns halt_exit_ns halt_over",
 )
 
 
@@ -102,7 +102,7 @@ class CoreTables(NamedTuple):
     owners: Array
     subbooks: Array
     rate: Array
-    orders: Array  # (ORDERS, len(ORDER))
+    orders: Array  # (ORDERS, len(ORDER)); kernels take the number of rows from the table
     signals: Array  # (SIGNAL_ROWS, len(SIGNAL_ROW))
     parameters: Array  # (INSTRUMENTS_MAX * len(PARAMETER), len(PARAMETER_IN_FORCE))
     quotes: Array  # (STRATEGIES * INSTRUMENTS_MAX * 2, len(QUOTE))

@@ -6,8 +6,8 @@ Touches live orders only. Every step is bounded; a step that finds no command ro
 
 from __future__ import annotations
 
-from engine import orders, quotes, signals, strategies, submit, tables
-from engine.commands import journal
+from engine import halting, orders, quotes, strategies, tables
+from engine.commands import account_record, journal
 from fabric import layout
 from fabric.jit import kernel
 from risk import account, breakers
@@ -23,7 +23,7 @@ def live_orders(c, now_ns):
     """Pending past its deadline becomes unknown; unknown ones are asked about again; wanted cancels are said again."""
     slack = c.scalars[tables.K_ORDER_DEADLINE_NS]
     row = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0:
             break
         o = c.orders[row]
@@ -41,15 +41,6 @@ def live_orders(c, now_ns):
 
 
 @kernel
-def halt(c, reason, now_ns):
-    """Everything that could increase goes: working orders, queue, signals. Positions stay, exits as on_halt says."""
-    submit.drop_queue(c)
-    signals.drop_all(c, reason, now_ns)
-    keep_exits = 1 if c.scalars[tables.K_ON_HALT] != 0 else 0
-    return orders.cancel_matching(c, -1, -1, keep_exits, reason, now_ns)
-
-
-@kernel
 def cancel_excess(c, instrument, side, now_ns):
     """Cancel increasing orders of one side, newest first, while the worst case exceeds the cap."""
     b, t, p = c.books[instrument], c.instruments[instrument], c.positions[instrument]
@@ -61,7 +52,7 @@ def cancel_excess(c, instrument, side, now_ns):
     worst = account.worst_long(c.positions, instrument) if buy else account.worst_short(c.positions, instrument)
     held = p[risk.PO_LOTS] if buy else -p[risk.PO_LOTS]
     row = c.scalars[tables.K_LIVE_HEAD]
-    for _ in range(tables.ORDERS):
+    for _ in range(len(c.orders)):
         if row < 0 or worst <= cap or worst <= -held:
             break
         o = c.orders[row]
@@ -70,28 +61,6 @@ def cancel_excess(c, instrument, side, now_ns):
             orders.want_cancel(c, row, layout.REASON_POSITION_CAP, now_ns)
             worst -= o[tables.OR_LEAVES]
         row = following
-    return 0
-
-
-@kernel
-def account_record(c, now_ns):
-    """Journal what time alone has changed in the account, as it is now: a restart takes these words over."""
-    a = c.account
-    if journal(
-        c,
-        layout.JOURNAL_TIMER,
-        -1,
-        -1,
-        a[risk.AC_NAV_E8],
-        a[risk.AC_DAY_START_NAV_E8],
-        a[risk.AC_REASON],
-        a[risk.AC_HWM_E8],
-        now_ns,
-    ):
-        j = c.journal[c.journal_count[0] - 1]
-        j[layout.J_OWNER] = a[risk.AC_STATE]
-        j[layout.J_SIDE] = a[risk.AC_DRAWDOWN_STEP]
-        j[layout.J_SIGNAL_ID] = a[risk.AC_DAY]
     return 0
 
 
@@ -114,8 +83,9 @@ def breakers_at_mark(c, now_ns):
     elif breach != 0:
         journal(c, layout.JOURNAL_BREACH, -1, -1, 0, 0, layout.REASON_DRAWDOWN_REDUCED, breach, now_ns)
     if c.account[risk.AC_STATE] >= layout.RISK_HALTED:
-        halt(c, c.account[risk.AC_REASON], now_ns)
+        halting.halt(c, c.account[risk.AC_REASON], now_ns)
         return breach
+    k[tables.K_HALTED_NS] = k[tables.K_HALT_OVER] = 0
     if k[tables.K_LIVE_COUNT] > 0:
         for instrument in range(k[tables.K_INSTRUMENTS]):
             cancel_excess(c, instrument, layout.SIDE_BUY, now_ns)

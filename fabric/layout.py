@@ -110,7 +110,7 @@ REASON = enum(
     "message_rate reject_storm journal_full signal_expired signal_invalid signal_no_stop signal_budget "
     "insufficient_funds unowned_position reconcile_pending order_table_full send_failed unsent_bytes shutdown "
     "venue_reject post_only_would_cross deadline_passed unknown_symbol unknown_order not_found self_trade requested "
-    "unfilled fat_finger clock_jump session_down exit_too_large no_price",
+    "unfilled fat_finger clock_jump session_down exit_too_large no_price exit_runaway halt_exit_over",
 )
 # What a record source did wrong; counted by the signal process.
 BAD_ANSWER = enum(_here, "BAD", "none not_json schema unknown_symbol out_of_range no_text timeout http refused")
@@ -262,7 +262,7 @@ EXEC_COUNTERS = words(
     "blocked_lease blocked_risk queued queue_expired journal_full bad_json bad_number unknown_type bad_frame bytes_in "
     "bytes_out sends send_partial reconnects pings reconciles reconcile_differences strategy_errors strategy_calls "
     "quotes_kept retired_42 cold_messages parameters_used parameters_seen halts pauses epoch_changes unowned_fills rehearsals "
-    "amends_sent amend_rejects orders_amended markouts markouts_missed",
+    "amends_sent amend_rejects orders_amended markouts markouts_missed halt_exits halt_exits_over",
 )
 EXEC_HISTOGRAMS = words(
     _here,

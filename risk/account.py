@@ -94,14 +94,32 @@ def worse_mark_x2(book, lots):
 
 
 @kernel
+def exposure_e8(positions, books, instruments, i):
+    """Worst case of one instrument, either direction, at its last good mark; rounded up, at most EXPOSURE_MAX."""
+    mult = instruments[i, tables.IN_MULT]
+    worst = min(max(worst_long(positions, i), worst_short(positions, i), 0), money.position_bound(mult))
+    mark_x2 = min(max(books[i, tables.BK_GOOD_MARK_X2_TICKS], 0), 2 * money.PRICE_TICKS_MAX)
+    return min(money.ceil_div(worst * mark_x2 * mult, 2), money.EXPOSURE_MAX)
+
+
+@kernel
+def expose(account, positions, books, instruments, i):
+    """To be called after lots, working lots or good mark of an instrument changed: the gross limit judges the sum."""
+    value = exposure_e8(positions, books, instruments, i)
+    account[tables.AC_EXPOSURE_E8] += value - positions[i, tables.PO_EXPOSURE_E8]
+    positions[i, tables.PO_EXPOSURE_E8] = value
+
+
+@kernel
 def mark(account, positions, instruments, books, limits, now_ns):
-    """Value everything: marks, unrealised, NAV, gross; raises the high-water mark. Values round down.
+    """Value everything: marks, unrealised, NAV, gross, exposure; raises the high-water mark. Values round down.
 
     A position that has never had a price is carried at cost; the gate lets nothing but a priced order through anyway.
     """
     nav = account[tables.AC_CASH_E8]
     gross = 0
     unrealised = 0
+    exposure = 0
     for i in range(positions.shape[0]):
         position, book = positions[i], books[i]
         lots = position[tables.PO_LOTS]
@@ -116,8 +134,11 @@ def mark(account, positions, instruments, books, limits, now_ns):
         unrealised += position[tables.PO_UNREALISED_E8]
         nav += value
         gross = min(gross + abs(value), money.MONEY_MAX)
+        position[tables.PO_EXPOSURE_E8] = exposure_e8(positions, books, instruments, i)
+        exposure += position[tables.PO_EXPOSURE_E8]
     account[tables.AC_NAV_E8] = nav
     account[tables.AC_GROSS_E8] = gross
+    account[tables.AC_EXPOSURE_E8] = exposure
     account[tables.AC_UNREALISED_E8] = unrealised
     account[tables.AC_HWM_E8] = max(account[tables.AC_HWM_E8], nav)
 

@@ -9,12 +9,12 @@ A limit is the last value allowed, except where its text says "reaches".
 from __future__ import annotations
 
 from fabric import layout
-from fabric.jit import kernel
+from fabric.jit import inlined
 from risk import account as accounts
 from risk import money, rate, tables
 
 
-@kernel
+@inlined
 def state_reason(account, lease_ok):
     """Why the account's state or the lease refuses; the words in the account say more where they are set."""
     if account[tables.AC_STATE] == layout.RISK_KILLED:
@@ -30,7 +30,7 @@ def state_reason(account, lease_ok):
     return layout.REASON_HALTED_OPERATOR
 
 
-@kernel
+@inlined
 def owner_state(order, owners, now_ns):
     """Latched until an operator, or paused until a time. An owner that does not exist is left to `fields`."""
     owner = order[tables.OI_OWNER]
@@ -41,7 +41,7 @@ def owner_state(order, owners, now_ns):
     return layout.REASON_OWNER_PAUSED if now_ns < owners[owner, tables.OW_PAUSED_UNTIL_NS] else 0
 
 
-@kernel
+@inlined
 def fields(order, instruments, owners):
     """Instrument known and active; owner, side and type within their ranges."""
     i = order[tables.OI_INSTRUMENT]
@@ -54,14 +54,14 @@ def fields(order, instruments, owners):
     return 0 if known and 0 <= owner < owners.shape[0] else layout.REASON_OFF_GRID
 
 
-@kernel
+@inlined
 def duplicate_id(order, account):
     """Ids only rise; 0 means that the id is given at sending."""
     used = order[tables.OI_ID] != 0 and order[tables.OI_ID] <= account[tables.AC_LAST_ORDER_ID]
     return layout.REASON_DUPLICATE_ID if used else 0
 
 
-@kernel
+@inlined
 def limits_present(order, limits):
     """Every limit that can judge this order is there: all of them for a new order, the collar for an exit."""
     if limits[tables.LM_COLLAR_PPM] < 0:
@@ -73,13 +73,13 @@ def limits_present(order, limits):
     return 0
 
 
-@kernel
+@inlined
 def reconciled(account):
     """Nothing is confirmed before the venue has been asked."""
     return 0 if account[tables.AC_RECONCILED] != 0 else layout.REASON_RECONCILE_PENDING
 
 
-@kernel
+@inlined
 def unowned(order, positions, unowned_mask):
     """An unexplained position in this instrument: only orders that can but reduce, until an operator has seen it."""
     i = order[tables.OI_INSTRUMENT]
@@ -89,7 +89,7 @@ def unowned(order, positions, unowned_mask):
     return 0 if fits else layout.REASON_UNOWNED_POSITION
 
 
-@kernel
+@inlined
 def book(order, books, limits, now_ns):
     """Both sides there, uncrossed, in sequence, and not older than the limit."""
     row = books[order[tables.OI_INSTRUMENT]]
@@ -104,7 +104,7 @@ def book(order, books, limits, now_ns):
     return layout.REASON_BOOK_STALE if stale else 0
 
 
-@kernel
+@inlined
 def grid(order, instruments):
     """Size within the instrument's range; a price, which only a market order may lack, within the headroom."""
     i, lots, price = order[tables.OI_INSTRUMENT], order[tables.OI_LOTS], order[tables.OI_PRICE_TICKS]
@@ -115,14 +115,14 @@ def grid(order, instruments):
     return layout.REASON_MAX_ORDER_LOTS if lots > instruments[i, tables.IN_MAX_LOTS] else 0
 
 
-@kernel
+@inlined
 def exit_bound(order, positions):
     """An exit is never larger than what it can only reduce."""
     bound = accounts.reducible_lots(positions, order[tables.OI_INSTRUMENT], order[tables.OI_SIDE])
     return layout.REASON_EXIT_TOO_LARGE if order[tables.OI_LOTS] > bound else 0
 
 
-@kernel
+@inlined
 def reference_x2(book_row, limits, now_ns):
     """Twice the price that collars refer to: the mid of a usable book, else its last good mark, else 0."""
     if accounts.book_ready(book_row, limits, now_ns):
@@ -130,7 +130,7 @@ def reference_x2(book_row, limits, now_ns):
     return max(book_row[tables.BK_GOOD_MARK_X2_TICKS], 0)
 
 
-@kernel
+@inlined
 def collar_price(side, mark_x2_ticks, collar_ppm):
     """The worst price within the collar: highest for a buy, lowest for a sell, at least one tick."""
     if side == layout.SIDE_BUY:
@@ -138,7 +138,7 @@ def collar_price(side, mark_x2_ticks, collar_ppm):
     return max(money.ceil_div(mark_x2_ticks * (money.PPM - collar_ppm), 2 * money.PPM), 1)
 
 
-@kernel
+@inlined
 def judged_price(order, book_row, limits, now_ns):
     """The order's price; without one, the far touch of a usable book, else the reference (rounded up)."""
     if order[tables.OI_PRICE_TICKS] > 0:
@@ -149,7 +149,7 @@ def judged_price(order, book_row, limits, now_ns):
     return book_row[tables.BK_ASK_TICKS] if buy else book_row[tables.BK_BID_TICKS]
 
 
-@kernel
+@inlined
 def collar(order, books, limits, now_ns):
     """The price is no further from the reference than the collar, on either side of it."""
     row = books[order[tables.OI_INSTRUMENT]]
@@ -162,7 +162,7 @@ def collar(order, books, limits, now_ns):
     return layout.REASON_PRICE_COLLAR if off_x2 * money.PPM > mark_x2 * limits[tables.LM_COLLAR_PPM] else 0
 
 
-@kernel
+@inlined
 def max_notional(order, books, instruments, limits):
     """Lots at the worse of limit and far touch."""
     i = order[tables.OI_INSTRUMENT]
@@ -172,7 +172,7 @@ def max_notional(order, books, instruments, limits):
     return layout.REASON_MAX_ORDER_NOTIONAL if notional > limits[tables.LM_MAX_ORDER_NOTIONAL_E8] else 0
 
 
-@kernel
+@inlined
 def min_notional(order, lots, books, instruments, limits, now_ns):
     """These lots at the order's own price (else the touch) reach the venue's smallest order."""
     i = order[tables.OI_INSTRUMENT]
@@ -181,14 +181,14 @@ def min_notional(order, lots, books, instruments, limits, now_ns):
     return layout.REASON_MIN_NOTIONAL if small else 0
 
 
-@kernel
+@inlined
 def open_orders(account, limits):
     """One more order would still be within the number allowed."""
     full = account[tables.AC_OPEN_ORDERS] >= limits[tables.LM_MAX_OPEN_ORDERS]
     return layout.REASON_MAX_OPEN_ORDERS if full else 0
 
 
-@kernel
+@inlined
 def worst_after(order, positions):
     """Lots of exposure on the order's side if it and everything working there fills (negative: it only reduces)."""
     i = order[tables.OI_INSTRUMENT]
@@ -197,7 +197,7 @@ def worst_after(order, positions):
     return worst + order[tables.OI_LOTS]
 
 
-@kernel
+@inlined
 def position(order, account, positions, books, instruments, limits, now_ns):
     """The worst case stays within the cap; what only reduces always does."""
     i = order[tables.OI_INSTRUMENT]
@@ -207,27 +207,26 @@ def position(order, account, positions, books, instruments, limits, now_ns):
     return layout.REASON_POSITION_CAP if worst > 0 and worst > cap else 0
 
 
-@kernel
+@inlined
 def gross(order, account, positions, books, instruments, limits, now_ns):
-    """The worst cases of all instruments together, either direction, stay within the gross limit."""
-    mine, side_worst = order[tables.OI_INSTRUMENT], worst_after(order, positions)
-    before = max(accounts.worst_long(positions, mine), accounts.worst_short(positions, mine))
+    """The worst cases of all instruments together, either direction, stay within the gross limit (at most EXPOSURE_MAX).
+
+    The others are taken from the sum that the engine keeps (`account.expose`): the cost does not grow with their number.
+    """
+    i, side_worst = order[tables.OI_INSTRUMENT], worst_after(order, positions)
+    before = max(accounts.worst_long(positions, i), accounts.worst_short(positions, i))
     if side_worst <= before or side_worst <= 0:
         return 0
+    mult = instruments[i, tables.IN_MULT]
+    mark_x2 = min(reference_x2(books[i], limits, now_ns), 2 * money.PRICE_TICKS_MAX)
+    mine = money.ceil_div(min(side_worst, money.position_bound(mult)) * mark_x2 * mult, 2)
+    total = account[tables.AC_EXPOSURE_E8] - positions[i, tables.PO_EXPOSURE_E8] + min(mine, money.EXPOSURE_MAX)
     limit = money.mul_ppm_floor(accounts.limit_nav_e8(account), limits[tables.LM_GROSS_EXPOSURE_PPM])
-    total = 0
-    for i in range(positions.shape[0]):
-        worst = max(accounts.worst_long(positions, i), accounts.worst_short(positions, i), 0)
-        mult = instruments[i, tables.IN_MULT]
-        if i == mine:
-            worst = side_worst
-        worst = min(worst, money.position_bound(mult))
-        mark_x2 = min(reference_x2(books[i], limits, now_ns), 2 * money.PRICE_TICKS_MAX)
-        total = min(total + money.ceil_div(worst * mark_x2 * mult, 2), money.MONEY_MAX)
-    return layout.REASON_GROSS_EXPOSURE if total > limit // accounts.drawdown_divisor(account) else 0
+    limit = min(limit // accounts.drawdown_divisor(account), money.EXPOSURE_MAX - 1)
+    return layout.REASON_GROSS_EXPOSURE if total > limit else 0
 
 
-@kernel
+@inlined
 def funds(order, positions, instruments):
     """A spot sale is covered: confirmed position and baseline, less what is already for sale."""
     i = order[tables.OI_INSTRUMENT]
@@ -238,14 +237,14 @@ def funds(order, positions, instruments):
     return layout.REASON_INSUFFICIENT_FUNDS if order[tables.OI_LOTS] > free else 0
 
 
-@kernel
+@inlined
 def order_key(order):
     """What makes two orders of an owner the same: instrument, side, price and size, in one positive word."""
     low = order[tables.OI_PRICE_TICKS] << 31 | order[tables.OI_LOTS]
     return (order[tables.OI_INSTRUMENT] & 15) << 59 | order[tables.OI_SIDE] << 58 | low
 
 
-@kernel
+@inlined
 def duplicate_order(order, owners, limits, now_ns):
     """The owner's last order again, sooner than the window; quotes are kept apart by their slots instead."""
     owner = owners[order[tables.OI_OWNER]]
@@ -255,7 +254,7 @@ def duplicate_order(order, owners, limits, now_ns):
     return layout.REASON_DUPLICATE_ORDER if soon else 0
 
 
-@kernel
+@inlined
 def message_rate(rate_row, limits, now_ns):
     """Orders and cancels of the last second leave room for one more message."""
     return layout.REASON_MESSAGE_RATE if rate.messages_exceed(rate_row, limits, now_ns) else 0

@@ -7,7 +7,8 @@ not be sent now, otherwise the strongest change. What waits is the order as it c
 so nothing is reduced twice. The gate writes `out` only; after sending, call `sent`.
 
 An exit skips position, gross, size, open-order, loss, drawdown, pause, rate and book checks, and passes while halted;
-it never skips lease, kill, reconcile, ids, grid, its own bound, collar, funds and duplicates.
+it never skips lease, kill, reconcile, ids, grid, its own bound, collar, funds and duplicates, nor its own budget: more
+exits than that are a fault of the engine itself, and the answer is KILL.
 Cancels do not come here: STATE_ACTION passes them in every state.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -15,7 +16,7 @@ Cancels do not come here: STATE_ACTION passes them in every state.
 from __future__ import annotations
 
 from fabric import layout
-from fabric.jit import kernel
+from fabric.jit import inlined, kernel
 from risk import account as accounts
 from risk import checks, rate, tables
 
@@ -34,7 +35,7 @@ STATE_ACTION = (  # one row per state: new, exit, amend up, amend down, cancel
 )
 
 
-@kernel
+@inlined
 def state_action(state, operation):
     """What an engine state does with an operation; a state outside the table is read as killed."""
     if 0 <= state < STATES:
@@ -42,7 +43,7 @@ def state_action(state, operation):
     return STATE_ACTION[layout.RISK_KILLED * OPERATIONS + operation]
 
 
-@kernel
+@inlined
 def engine_state(account, lease_ok):
     """The row of STATE_ACTION in force: killed, else lapsed, else the account's own."""
     state = account[tables.AC_STATE]
@@ -51,7 +52,7 @@ def engine_state(account, lease_ok):
     return state
 
 
-@kernel
+@inlined
 def refuse_any(order, account, positions, books, instruments, limits, owners, now_ns):
     """Checks that an exit does not skip either, in order."""
     reason = checks.fields(order, instruments, owners)
@@ -78,7 +79,7 @@ def refuse_any(order, account, positions, books, instruments, limits, owners, no
     return reason
 
 
-@kernel
+@inlined
 def refuse_new(order, account, positions, books, instruments, limits, rate_row, unowned_mask, now_ns):
     """Checks for new orders only, in order."""
     reason = checks.unowned(order, positions, unowned_mask)
@@ -95,7 +96,7 @@ def refuse_new(order, account, positions, books, instruments, limits, rate_row, 
     return reason
 
 
-@kernel
+@inlined
 def answer(out, action, reason):
     """Note an action that applies: `out` keeps the reason of the one noted last."""
     out[tables.OUT_REASON] = reason
@@ -103,7 +104,7 @@ def answer(out, action, reason):
     return action
 
 
-@kernel
+@inlined
 def reduce(order, account, positions, books, instruments, limits, now_ns, out):
     """Drawdown: divide an order that increases, round down; ACTION_PASS, _REDUCE, or _REJECT if too little is left."""
     i, lots = order[tables.OI_INSTRUMENT], order[tables.OI_LOTS]
@@ -119,7 +120,7 @@ def reduce(order, account, positions, books, instruments, limits, now_ns, out):
     return answer(out, layout.ACTION_REDUCE, layout.REASON_DRAWDOWN_REDUCED)
 
 
-@kernel
+@inlined
 def limit_only(order, account, books, limits, now_ns, out):
     """A market order becomes IOC at the collar: under the slippage breaker, or when no book can price it."""
     row = books[order[tables.OI_INSTRUMENT]]
@@ -172,6 +173,8 @@ def gate(
         reason = refuse_new(order_in, account, positions, books, instruments, limits, rate_row, unowned_mask, now_ns)
     if reason != 0:
         return answer(out, layout.ACTION_REJECT, reason)
+    if is_exit and rate.exits_exceed(rate_row, now_ns):
+        return answer(out, layout.ACTION_KILL, layout.REASON_EXIT_RUNAWAY)
     if not is_exit:
         action = reduce(order_in, account, positions, books, instruments, limits, now_ns, out)
         if action == layout.ACTION_REJECT:
@@ -189,6 +192,8 @@ def gate(
 def sent(order_in, account, owners, rate_row, now_ns):
     """The order goes out now: take its rate slot and remember its id and likeness for the duplicate checks."""
     rate.take(rate_row, now_ns)
+    if order_in[tables.OI_IS_EXIT] != 0:
+        rate.take_exit(rate_row, now_ns)
     account[tables.AC_LAST_ORDER_ID] = max(account[tables.AC_LAST_ORDER_ID], order_in[tables.OI_ID])
     owners[order_in[tables.OI_OWNER], tables.OW_LAST_ORDER_KEY] = checks.order_key(order_in)
     owners[order_in[tables.OI_OWNER], tables.OW_LAST_ORDER_NS] = now_ns

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PPM = 1_000_000
 E8 = 100_000_000
 MONEY_MAX = 1 << 61  # twice this still fits, so one saturating addition never wraps
+EXPOSURE_MAX = 1 << 57  # of one instrument and of all together; 32 of them still fit, so their sum never wraps
 PRICE_TICKS_MAX = 100_000_000
 LOTS_MAX = (1 << 31) - 1  # the square of a position still fits: the pro-rata cost is exact
 FEE_PPM_MAX = 100_000

@@ -1,7 +1,8 @@
 """How many orders and messages went out in the last second: exact for orders, never too few for messages.
 
 One row of `risk.tables.RATE` words and a ring of order send times, written by the execution process. Asking does not
-take a slot: `take` does, at the moment of sending; `take_message` counts a cancel, which never waits.
+take a slot: `take` does, at the moment of sending; `take_message` counts a cancel, which never waits. Exits are held back
+by neither, and have a budget of their own.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
@@ -13,6 +14,7 @@ from risk import tables
 WINDOW_NS = 1_000_000_000
 BUCKETS = 5  # of a quarter second: whatever second ends now lies within them
 BUCKET_NS = 250_000_000
+EXITS_MAX = 256  # within one second: as many as orders of all kinds together may ever be, whatever the limits say
 SLOTS_WORD = len(tables.RATE)
 assert tables.RT_MESSAGES + BUCKETS == SLOTS_WORD
 
@@ -49,6 +51,22 @@ def take_message(rate, now_ns):
             rate[tables.RT_MESSAGES + k] = rate[tables.RT_MESSAGES + k - shift] if k >= shift else 0
         rate[tables.RT_WINDOW_START_NS] = now_ns // BUCKET_NS * BUCKET_NS
     rate[tables.RT_MESSAGES] += 1
+
+
+@kernel
+def exits_exceed(rate, now_ns):
+    """1 when one more exit now would be more than EXITS_MAX in the second that the first of them began."""
+    running = now_ns - rate[tables.RT_EXIT_START_NS] < WINDOW_NS
+    return 1 if running and rate[tables.RT_EXITS] >= EXITS_MAX else 0
+
+
+@kernel
+def take_exit(rate, now_ns):
+    """One exit is being sent."""
+    if now_ns - rate[tables.RT_EXIT_START_NS] >= WINDOW_NS:
+        rate[tables.RT_EXIT_START_NS] = now_ns
+        rate[tables.RT_EXITS] = 0
+    rate[tables.RT_EXITS] += 1
 
 
 @kernel

@@ -68,6 +68,8 @@ TEXT: dict[str, str] = {
     "session_down": "the order session is down",
     "exit_too_large": "the exit is larger than the confirmed position less what already works to reduce it",
     "no_price": "there is no price to judge the order by",
+    "exit_runaway": "more exits in a second than any sound engine sends; trading is killed, an operator must return it",
+    "halt_exit_over": "positions were not left within the time that a halt allows for it; they are held",
 }
 
 

@@ -52,16 +52,18 @@ ACCOUNT = words(
     "AC",
     "nav_e8 day_start_nav_e8 hwm_e8 cash_e8 realised_e8 unrealised_e8 fees_e8 flows_e8 state reason drawdown_step "
     "limit_only slippage_ppm slippage_fills day reconciled gross_e8 losses rejects_in_row open_orders unknown_orders "
-    "last_order_id _ _",
-)  # slippage_ppm: exponentially weighted (1/8), signed against us; limit_only leaves at half the limit
+    "last_order_id exposure_e8 _",
+)  # slippage_ppm: exponentially weighted (1/8), signed against us; limit_only leaves at half the limit;
+# exposure: the sum over positions
 
 POSITION = words(
     _here,
     "PO",
     "lots cost_e8 realised_e8 fees_e8 working_buy_lots working_sell_lots reducing_buy_lots reducing_sell_lots "
-    "unrealised_e8 confirmed_lots last_fill_ns difference_lots",
+    "unrealised_e8 confirmed_lots last_fill_ns difference_lots exposure_e8 own_bid_ticks own_ask_ticks _",
 )  # cost_e8 is signed: sum of price * lots * mult of what is open; working includes live, pending and unknown;
-# difference_lots: the venue's position minus ours at the last reconciliation, applied when seen twice
+# difference_lots: the venue's position minus ours at the last reconciliation, applied when seen twice; exposure: the worst
+# case at the good mark (`account.expose`); own_bid, own_ask: no open own buy is above, no open own sell below (0: none open)
 
 OWNER = words(
     _here,
@@ -74,8 +76,9 @@ SUBBOOK = words(_here, "SB", "lots cost_e8 realised_e8 fees_e8 entry_ns round_re
 RATE = words(
     _here,
     "RT",
-    "head count window_start_ns messages messages_1 messages_2 messages_3 messages_4",
-)  # messages: five quarter seconds, newest first; then RATE_SLOTS send times, a ring
+    "head count window_start_ns exit_start_ns exits _ _ _ messages messages_1 messages_2 messages_3 messages_4",
+)  # exits: of the second that began at exit_start; messages: five quarter seconds, newest first;
+# then RATE_SLOTS send times, a ring
 RATE_SLOTS = 256
 
 # One order on its way through the gate, in and out (1-D).

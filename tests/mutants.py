@@ -4,8 +4,9 @@
 
 Changes: comparison to its neighbour and to its opposite, integers one up and one down, ``and`` for ``or``, an operand or a
 condition dropped, ``min`` for ``max``, plus for minus, a store or call left out. Each mutant is a fork of one process that
-has the libraries loaded; kernels run as plain Python (``tests.interpreted``). Results are appended to a file, so a run that
-was stopped goes on; ``--survivors`` runs only what survived last time. Survivors that are equivalent stand in docs/mutants.md
+has collected the tests, with the code of the module's functions replaced; kernels run as plain Python
+(``tests.interpreted``), and what killed the one before is tried first. Results are appended to a file, so a run that was
+stopped goes on; ``--survivors`` runs only what survived last time. Survivors that are equivalent stand in docs/mutants.md
 with the proof, as `label`; any other survivor, and any label there that names no survivor, makes the run fail.
 """
 
@@ -16,9 +17,7 @@ import ast
 import collections
 import copy
 import hashlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import importlib
 import json
 import os
 import pathlib
@@ -28,7 +27,7 @@ import signal
 import sys
 import types
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 SWAPS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -38,7 +37,7 @@ SWAPS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Eq: (ast.NotEq,),
     ast.NotEq: (ast.Eq,),
 }
-CPU_S = 20  # a mutant that takes longer hangs
+CPU_S = 90  # a mutant that takes longer hangs; all tests on one that survives take some twelve
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
 
 
@@ -133,44 +132,35 @@ def put(parent: ast.AST, field: str, at: int, node: ast.AST) -> None:
         setattr(parent, field, node)
 
 
-class Loader(importlib.machinery.SourceFileLoader):
-    """Gives a module the code of a mutant, whatever its file and its cached bytecode say."""
-
-    code: types.CodeType
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        return self.code
-
-
-class Finder(importlib.abc.MetaPathFinder):
-    """Finds the one mutated module."""
-
-    def __init__(self, module: str, file: pathlib.Path, tree: ast.Module) -> None:
-        self.module, self.file = module, file
-        self.loader = Loader(module, str(file))
-        self.loader.code = compile(tree, str(file), "exec")
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.util.spec_from_file_location(name, self.file, loader=self.loader) if name == self.module else None
+def replace(module: types.ModuleType, tree: ast.Module) -> None:
+    """Give the functions of a loaded module the code of a mutant in place, so that whoever holds one runs the mutant."""
+    namespace: dict[str, Any] = {"__name__": module.__name__, "__file__": module.__file__}
+    exec(compile(tree, str(module.__file__), "exec"), namespace)
+    for name, value in namespace.items():
+        known = module.__dict__.get(name)
+        if isinstance(value, types.FunctionType) and isinstance(known, types.FunctionType):
+            known.__code__ = value.__code__ if value is not known else known.__code__
+        elif not name.startswith("__"):
+            module.__dict__[name] = value
 
 
-def child(module: str, file: pathlib.Path, tree: ast.Module, tests: Sequence[str]) -> int:
-    """Fork a process that runs the tests on the mutant; its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
+def in_child(session: Any, items: Sequence[Any], module: types.ModuleType, tree: ast.Module, said: int) -> int:
+    """Run the tests on the mutant until one fails; exit status. The failing one's place in ``items`` is written to ``said``."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    sys.meta_path.insert(0, Finder(module, file, tree))
-    import pytest
-
-    arguments = ["-x", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:timeout", "-o", "addopts="]
-    for part in tests:  # its own tests first: most mutants go no further
-        if code := int(pytest.main([*arguments, part])):
-            break
-    os._exit(code)
+    try:
+        replace(module, tree)
+    except Exception:
+        return 1
+    for at, item in enumerate(items):
+        following = items[at + 1] if at + 1 < len(items) else None
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            os.write(said, at.to_bytes(4, "little"))
+            return 1
+    return 0
 
 
 def verdict(status: int) -> str:
@@ -185,16 +175,55 @@ def verdict(status: int) -> str:
     return SURVIVED if code == 0 else KILLED
 
 
-def run(file: pathlib.Path, todo: Sequence[Mutant], tests: Sequence[str], jobs: int) -> Iterator[tuple[Mutant, str]]:
-    """Judge the mutants of a file, ``jobs`` at a time."""
-    module = ".".join(file.with_suffix("").parts)
-    waiting, running = list(reversed(todo)), {}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            mutant = waiting.pop()
-            running[child(module, file, mutant.tree, tests)] = mutant
-        pid, status = os.wait()
-        yield running.pop(pid), verdict(status)
+class Bench:
+    """The collected tests, ready to be forked; the ones that killed last are tried first."""
+
+    def __init__(self, session: Any) -> None:
+        self.session, self.items = session, list(session.items)
+
+    def own_first(self, file: pathlib.Path, module: str) -> None:
+        names = {f"test_{file.stem}.py", f"test_{module.replace('.', '_')}.py"}
+        self.items.sort(key=lambda item: item.path.name not in names)
+
+    def fork(self, module: str, tree: ast.Module) -> tuple[int, int, list[Any]]:
+        """(pid, pipe that names the killer, the items as the child has them)."""
+        loaded, items = importlib.import_module(module), list(self.items)
+        hear, say = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            code = 3
+            try:
+                code = in_child(self.session, items, loaded, tree, say)
+            finally:
+                os._exit(code)
+        os.close(say)
+        return pid, hear, items
+
+    def verdict(self, status: int, hear: int, items: list[Any]) -> str:
+        """Of an ended child; what killed comes first from now on."""
+        with os.fdopen(hear, "rb") as pipe:
+            if killer := pipe.read(4):
+                item = items[int.from_bytes(killer, "little")]
+                self.items.remove(item)
+                self.items.insert(0, item)
+        return verdict(status)
+
+    def sound(self, module: str, tree: ast.Module) -> bool:
+        """Whether the tests pass on the module as it is."""
+        pid, hear, items = self.fork(module, tree)
+        return self.verdict(os.waitpid(pid, 0)[1], hear, items) == SURVIVED
+
+    def run(self, module: str, todo: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, str]]:
+        """Judge the mutants of a file, ``jobs`` at a time."""
+        waiting, running = list(reversed(todo)), {}
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                mutant = waiting.pop()
+                pid, hear, items = self.fork(module, mutant.tree)
+                running[pid] = (mutant, hear, items)
+            pid, status = os.wait()
+            mutant, hear, items = running.pop(pid)
+            yield mutant, self.verdict(status, hear, items)
 
 
 def digest(files: Sequence[pathlib.Path]) -> str:
@@ -219,31 +248,51 @@ class Results:
 
 
 def preload() -> None:
-    """What every fork needs, and none of what is mutated."""
+    """Kernels as plain Python, and properties that stop at their first failure."""
     import hypothesis
-    import numba  # noqa: F401
-    import numpy  # noqa: F401
-    import pytest  # noqa: F401
 
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # one failure is enough, the smallest is not needed
-    hypothesis.settings.register_profile("mutants", derandomize=True, database=None, print_blob=False, phases=phases)
+    hypothesis.settings.register_profile(
+        "mutants", derandomize=True, database=None, deadline=None, print_blob=False, phases=phases
+    )
+    os.environ["PULEX_PROPERTIES"] = "mutants"  # what tests/conftest.py loads
     hypothesis.settings.load_profile("mutants")
     import tests.interpreted  # noqa: F401
 
 
-def judge(file: pathlib.Path, options: argparse.Namespace) -> list[Mutant]:
+def refuse(why: str) -> NoReturn:
+    print(why, flush=True)  # pytest is told not to speak
+    raise SystemExit(2)
+
+
+class Run:
+    """A plugin of pytest: with the tests collected, judge the mutants instead of running them once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.survivors: set[str] = set()
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        if session.testsfailed or not session.items:
+            refuse(f"{self.options.tests}: the tests cannot be collected; see what they say without a mutant")
+        bench = Bench(session)
+        for file in self.options.files:
+            self.survivors |= {mutant.label for mutant in judge(file, self.options, bench)}
+        return True
+
+
+def judge(file: pathlib.Path, options: argparse.Namespace, bench: Bench) -> list[Mutant]:
     """Report one file; returns its survivors."""
     module = ".".join(file.with_suffix("").parts)
     every = mutants(file.read_text(), file.stem)
     given = [pathlib.Path(path) for path in options.tests]
     test_files = [one for path in given for one in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
     results = Results(options.results, digest([file]), digest(test_files), options.survivors)
-    own = [str(one) for one in test_files if one.name in (f"test_{file.stem}.py", f"test_{module.replace('.', '_')}.py")]
-    tests = [*own, *options.tests]
-    if verdict(os.waitpid(child(module, file, ast.parse(file.read_text()), tests), 0)[1]) != SURVIVED:
-        raise SystemExit(f"{file}: the tests fail without a mutant")
+    bench.own_first(file, module)
+    if not bench.sound(module, ast.parse(file.read_text())):
+        refuse(f"{file}: the tests fail without a mutant")
     todo = [mutant for mutant in every if mutant.label not in results.known]
-    for mutant, result in run(file, todo, tests, options.jobs):
+    for mutant, result in bench.run(module, todo, options.jobs):
         results.add(mutant, result)
         if result != KILLED:
             print(f"{result:9}{file}:{mutant.line}  {mutant.label}", flush=True)
@@ -270,7 +319,13 @@ def main() -> int:
     parser.add_argument("--survivors", action="store_true")
     options = parser.parse_args()
     preload()
-    survivors = {mutant.label for file in options.files for mutant in judge(file, options)}
+    import pytest
+
+    plain = ["--assert=plain", "-p", "no:cacheprovider", "-p", "no:timeout", "-p", "no:terminal", "-o", "addopts="]
+    ours = Run(options)
+    if pytest.main([*plain, "--capture=no", *options.tests], plugins=[ours]) != 0:
+        return 2
+    survivors = ours.survivors
     listed = proven(options.equivalent, [file.stem for file in options.files])
     for label in sorted(survivors - listed):
         print(f"not killed and not proven equivalent: {label}")

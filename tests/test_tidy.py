@@ -25,7 +25,7 @@ TABLES = ("strategy.tables", "risk.tables", "venue.tables")  # plain data: floor
 
 
 def sources(*rooms: str) -> list[pathlib.Path]:
-    return sorted(file for room in rooms for file in (ROOT / room).rglob("*.py"))
+    return sorted(file for room in rooms for file in (ROOT / room).rglob("*.py") if ".venv" not in file.parts)
 
 
 ALL = sources(*FLOORS)

@@ -70,6 +70,12 @@ def first_of(word, count):
 
 
 @inlined
+def zero_bytes(word):
+    """How many bytes come before the first that is zero; 8 when none is."""
+    return _lowest((word - _ONES) & ~word & _HIGHS) >> 3
+
+
+@inlined
 def plain_bytes(word):
     """How many bytes come before the first that needs a look in a string: quote, backslash, control, above ASCII."""
     quote = word ^ _QUOTES

@@ -14,6 +14,7 @@ import numpy as np
 
 from fabric.jit import kernel
 from venue import tables as t
+from venue.write import load, store
 
 OP_CONTINUATION, OP_TEXT, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG = 0, 1, 2, 8, 9, 10
 ROOM = 8  # bytes to leave before a payload: 2 + 2 of length + 4 of mask
@@ -103,15 +104,11 @@ def seal(out, at, end, opcode, mask_key):
         out[at + 3] = length & 255
     for k in range(4):
         out[to - 4 + k] = (mask_key >> (k << 3)) & 255
-    k0, k1, k2, k3 = out[to - 4], out[to - 3], out[to - 2], out[to - 1]
-    fours = length >> 2
-    for q in range(fours):  # downwards copy or in place: forward order is right for both
-        k = q << 2
-        out[to + k] = out[payload + k] ^ k0
-        out[to + k + 1] = out[payload + k + 1] ^ k1
-        out[to + k + 2] = out[payload + k + 2] ^ k2
-        out[to + k + 3] = out[payload + k + 3] ^ k3
-    for k in range(fours << 2, length):
+    words = length >> 3
+    twice = mask_key | mask_key << 32
+    for q in range(words):  # downwards copy or in place: forward order is right for both
+        store(out, to + (q << 3), load(out, payload + (q << 3)) ^ twice)
+    for k in range(words << 3, length):
         out[to + k] = out[payload + k] ^ out[to - 4 + (k & 3)]
     return to + length
 

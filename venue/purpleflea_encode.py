@@ -14,30 +14,30 @@ import orjson
 from fabric import layout
 from fabric.jit import kernel
 from venue import tables as t
-from venue.write import ascii_bytes, put, put_decimal, put_integer, put_row
+from venue.write import ascii_words, put, put_decimal, put_integer, put_row
 
-MESSAGE_MAX = 384  # bytes; no message of ours is longer
+MESSAGE_MAX = 384  # bytes; no message of ours with the room that ``venue.write`` needs behind it is longer
 
-_PLACE = ascii_bytes('{"action":"place_order","client_order_id":"')
-_CANCEL = ascii_bytes('{"action":"cancel_order","client_order_id":"')
-_AMEND = ascii_bytes('{"action":"amend_order","client_order_id":"')
-_QUANTITY_NEXT = ascii_bytes('","quantity":')
-_CANCEL_ALL = ascii_bytes('{"action":"cancel_all"')
-_SYMBOL_NEXT = ascii_bytes('","symbol":"')
-_SYMBOL = ascii_bytes(',"symbol":"')
-_BUY = ascii_bytes('","side":"buy","quantity":')
-_SELL = ascii_bytes('","side":"sell","quantity":')
-_PRICE = ascii_bytes(',"price":')
-_LIMIT = ascii_bytes(',"type":"limit"')
-_MARKET = ascii_bytes(',"type":"market"')
-_IOC = ascii_bytes(',"type":"ioc"')
-_FOK = ascii_bytes(',"type":"fok"')
-_POST_ONLY = ascii_bytes(',"type":"post_only"')
-_REDUCE = ascii_bytes(',"reduce_only":true,"timestamp":')
-_INCREASE = ascii_bytes(',"reduce_only":false,"timestamp":')
-_TIMESTAMP = ascii_bytes(',"timestamp":')
-_TIMESTAMP_NEXT = ascii_bytes('","timestamp":')
-_RECV_WINDOW = ascii_bytes(',"recv_window":')
+_PLACE = ascii_words('{"action":"place_order","client_order_id":"')
+_CANCEL = ascii_words('{"action":"cancel_order","client_order_id":"')
+_AMEND = ascii_words('{"action":"amend_order","client_order_id":"')
+_QUANTITY_NEXT = ascii_words('","quantity":')
+_CANCEL_ALL = ascii_words('{"action":"cancel_all"')
+_SYMBOL_NEXT = ascii_words('","symbol":"')
+_SYMBOL = ascii_words(',"symbol":"')
+_BUY = ascii_words('","side":"buy","quantity":')
+_SELL = ascii_words('","side":"sell","quantity":')
+_PRICE = ascii_words(',"price":')
+_LIMIT = ascii_words(',"type":"limit"')
+_MARKET = ascii_words(',"type":"market"')
+_IOC = ascii_words(',"type":"ioc"')
+_FOK = ascii_words(',"type":"fok"')
+_POST_ONLY = ascii_words(',"type":"post_only"')
+_REDUCE = ascii_words(',"reduce_only":true,"timestamp":')
+_INCREASE = ascii_words(',"reduce_only":false,"timestamp":')
+_TIMESTAMP = ascii_words(',"timestamp":')
+_TIMESTAMP_NEXT = ascii_words('","timestamp":')
+_RECV_WINDOW = ascii_words(',"recv_window":')
 
 
 @kernel

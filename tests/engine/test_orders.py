@@ -5,11 +5,12 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine import core, orders, tables
+from engine import core, orders, submit, tables
 from fabric import layout
+from risk import account
 from risk import tables as risk
 from tests.engine.corekit import MS, Run
 
@@ -98,7 +99,7 @@ def test_unsolicited_cancel_ends_the_order(live):
 
 def test_cancel_reject_leaves_the_order_unknown_asked_about_and_still_exposure(live):
     run, row = live
-    core.orders.want_cancel(run.c, row, 0, run.now)
+    orders.want_cancel(run.c, row, 0, run.now)
     run.commands()
     run.event("cancel_reject", order_id=run.get(row, "id"), reason=layout.REASON_NOT_FOUND)
     assert (run.state_of(row), run.working(0)) == ("unknown", 10)
@@ -152,7 +153,7 @@ def test_not_found_ends_an_unknown_order_only_after_its_deadline(run):
 
 def test_unanswered_cancel_is_said_again(live):
     run, row = live
-    core.orders.want_cancel(run.c, row, 0, run.now)
+    orders.want_cancel(run.c, row, 0, run.now)
     run.timer(249 * MS)
     assert run.kinds() == ["cancel"]
     run.timer(2 * MS)
@@ -164,14 +165,32 @@ def test_new_orders_stop_when_half_the_commands_are_taken_and_cancels_go_on(run)
     while (row := run.order(price=990_000 + len(rows), lots=2)) >= 0:
         rows.append(row)
     assert len(rows) == tables.COMMANDS // 2
-    assert core.orders.want_cancel(run.c, rows[0], 0, run.now) == 1
+    assert orders.want_cancel(run.c, rows[0], 0, run.now) == 1
 
 
-def test_row_still_in_use_refuses_the_next_order(live):
+def test_order_that_rests_for_a_whole_round_of_the_table_costs_one_counter_and_stops_nobody(live):
     run, row = live
-    run.c.scalars[tables.K_NEXT_COUNTER] = row + tables.ORDERS
+    run.c.scalars[tables.K_NEXT_COUNTER] = counter = row + tables.ORDERS
+    following = run.order(price=999_500)
+    assert following == row + 1
+    assert layout.split_order_id(run.get(following, "id"))[2] == counter + 1
+    assert orders.find(run.c, run.get(row, "id")) == row
+
+
+def test_table_full_of_open_orders_refuses_the_next_one(run):
+    run.c.orders[:, tables.OR_STATE] = layout.STATE_LIVE
     assert run.order(price=999_500) == -1
     assert run.reason("order_table_full") == 1
+
+
+def test_ids_find_their_rows_in_a_table_of_any_power_of_two(run):
+    run.c = run.c._replace(orders=np.zeros((8, len(tables.ORDER)), np.int64))
+    rows = [run.order(price=990_000 + k, lots=2) for k in range(8)]
+    assert sorted(rows) == list(range(8))
+    assert run.order(price=991_000, lots=2) == -1
+    orders.close_order(run.c, rows[3], layout.STATE_CANCELLED, 0, run.now)
+    assert run.order(price=991_000, lots=2) == rows[3]
+    assert [orders.find(run.c, run.get(row, "id")) for row in rows] == rows
 
 
 def test_own_orders_never_cross(live):
@@ -181,6 +200,29 @@ def test_own_orders_never_cross(live):
     assert ("cancel", row, 999_000) in run.commands()
     run.cancelled(row)
     assert run.order(side=1, price=998_000, lots=5) >= 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12), st.booleans()), max_size=12),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12)), min_size=1, max_size=6),
+)
+def test_own_crosses_are_those_that_a_walk_over_all_open_orders_finds(resting, takers):
+    run = Run()
+    run.tick(1_000_000, 1_000_010)
+    for side, price, ends in resting:  # past the checks, so that the table itself may be crossed
+        submit.clear_order_in(run.c)
+        run.c.order_in[[risk.OI_SIDE, risk.OI_PRICE_TICKS, risk.OI_LOTS]] = side, 999_990 + price, 1
+        row = orders.open_order(run.c, orders.free_row(run.c), run.c.order_in, 0, run.now)
+        if ends:
+            orders.close_order(run.c, row, layout.STATE_CANCELLED, 0, run.now)
+    for side, price in takers:
+        price += 999_990
+        run.c.order_in[[risk.OI_SIDE, risk.OI_PRICE_TICKS]] = side, price
+        o = run.c.orders
+        still = (o[:, tables.OR_STATE] == layout.STATE_PENDING_NEW) & (o[:, tables.OR_SIDE] != side)
+        reached = o[:, tables.OR_PRICE_TICKS] <= price if side == layout.SIDE_BUY else o[:, tables.OR_PRICE_TICKS] >= price
+        assert submit.clear_own_cross(run.c, run.now) == int((still & reached).sum())
 
 
 class Orders(RuleBasedStateMachine):
@@ -240,6 +282,22 @@ class Orders(RuleBasedStateMachine):
     def talk(self, data, kind):
         self.run.event(kind, order_id=self.run.get(self.pick(data), "id"), reason=layout.REASON_NOT_FOUND)
         self.run.commands()
+
+    @rule(bid=st.integers(995_000, 1_005_000))
+    def tick(self, bid):
+        self.run.tick(bid, bid + 10)
+        self.run.commands()
+
+    @invariant()
+    def what_is_kept_beside_the_tables_is_what_they_say(self):
+        c = self.run.c
+        worst = [int(account.exposure_e8(c.positions, c.books, c.instruments, i)) for i in range(2)]
+        assert c.positions[:, risk.PO_EXPOSURE_E8].tolist() == worst
+        assert c.account[risk.AC_EXPOSURE_E8] == sum(worst)
+        prices = [self.run.get(row, "price_ticks") for row, entry in self.model.items() if entry[3]]
+        assert (
+            (max(prices) <= c.positions[0, risk.PO_OWN_BID_TICKS]) if prices else (c.positions[0, risk.PO_OWN_BID_TICKS] == 0)
+        )
 
     @invariant()
     def exposure_is_the_sum(self):

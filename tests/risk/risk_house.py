@@ -38,6 +38,7 @@ class World:
         self.instruments[:, tables.IN_KIND], self.instruments[:, tables.IN_ACTIVE] = 1, 1
         self.books[:, tables.BK_STATUS], self.books[:, tables.BK_UPDATED_NS] = layout.BOOK_READY, NOW
         self.books[:, tables.BK_BID_TICKS], self.books[:, tables.BK_ASK_TICKS] = BID, ASK
+        self.books[:, tables.BK_GOOD_MARK_X2_TICKS] = BID + ASK
         self.ask(lots=100)
 
     def ask(self, side=layout.SIDE_BUY, lots=100, price=10_000, kind=layout.TYPE_LIMIT, is_exit=0):
@@ -54,7 +55,14 @@ class World:
         self.account[tables.AC_CASH_E8] -= lots * LOT_E8
         return self
 
+    def expose(self):
+        """What the engine does after each change of lots, working lots or marks."""
+        for i in range(len(self.positions)):
+            account.expose(self.account, self.positions, self.books, self.instruments, i)
+        return self
+
     def judge(self, kernel=None):
+        self.expose()
         return (kernel or gate.gate)(
             self.order,
             self.account,

@@ -122,7 +122,7 @@ def build(spec, limit_row, scale=1):
     for k in range(spec["sent"]):
         rate.take(w.rate, w.now - 10 * MS * (60 - k))
     w.lease_ok, w.unowned_mask = spec["lease_ok"], spec["unowned"]
-    return w
+    return w.expose()
 
 
 def set_book(w, i, book, scale):

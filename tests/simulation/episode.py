@@ -201,7 +201,7 @@ class Episode:
         self.scenario.calm()
         self.scenario.thaw()
         end = self._wait(world.now, LIVENESS, self._trading, "7 liveness")
-        self.scenario.frozen = True
+        self.scenario.end()
         self._wait(world.now, SETTLE, self._settled, "7 liveness")
         self._final()
         return end
@@ -294,6 +294,6 @@ def run(seed: int, safety_ns: int = 3 * S, around: Callable[[Episode], None] = l
         oracle, house = episode.oracle, episode.house
         result.steps, result.checks, result.lives = world.steps, oracle.checks, episode.lives
         result.simulated_ns, result.orders, result.trades = world.now, len(oracle.orders), len(house.trades())
-        result.faults, result.lines, result.digest = episode.scenario.count, world.lines, world.digest()
+        result.faults, result.lines, result.digest = episode.weather.count, world.lines, world.digest()
         episode.close()
     return result

@@ -26,6 +26,7 @@ from engine.fold import Fold
 from engine.restart import Clock
 from fabric import layout, rings
 from risk import tables as rt
+from sim import keys
 from strategy.loader import load, parameter_row
 from tests.simulation.guard import Guard
 from tests.simulation.net import Pipe, VenueHouse
@@ -302,6 +303,18 @@ class Life:
             self.house.cut(self.loop.pipe, "the process is gone")
 
 
+class SeededSecrets:
+    """Stands in for ``secrets`` where the paper exchange makes keys: the same seed makes the same keys."""
+
+    def __init__(self, world: World) -> None:
+        self._random = world.stream("secrets")
+
+    def token_hex(self, octets: int) -> str:
+        return f"{self._random.getrandbits(8 * octets):0{2 * octets}x}"
+
+    token_urlsafe = token_hex
+
+
 def register(life: Life, *_: Any) -> Any:
     """``watchdog.client.register`` without its socket."""
     try:
@@ -320,5 +333,6 @@ def seams(world: World) -> Iterator[None]:
         mock.patch.object(account_query, "time", clock),
         mock.patch.object(view, "time", clock),
         mock.patch.object(kill, "random", world.stream("ladder")),
+        mock.patch.object(keys, "secrets", SeededSecrets(world)),
     ):
         yield

@@ -36,8 +36,8 @@ class Scenario:
         self.half = self._market.choice((3, 10, 40))
         self.signals_every = self._records.choice((40, 150, 600)) * MS
         self.next_signal = 1000
-        self.is_calm = self.frozen = False
-        self.count: dict[str, int] = {}
+        self.is_calm = self.frozen = self.over = False
+        self.newest: dict[str, Any] = {}
         self.said: list[bytes] = []
         for symbol in self.symbols:
             self._move(symbol)
@@ -53,6 +53,10 @@ class Scenario:
         self.house.faults.reject_all = self.house.faults.cancel_on_disconnect = False
         self.house.faults.revoke = "normal"
         self.world.wall_skew = 0
+
+    def end(self) -> None:
+        """No market any more."""
+        self.frozen = self.over = True
 
     # Market
 
@@ -85,15 +89,17 @@ class Scenario:
         slot[layout.M_KIND], slot[layout.M_INSTRUMENT], slot[layout.M_STATUS] = kind, self.symbols.index(symbol), status
         slot[layout.M_BID_TICKS : layout.M_BID_TICKS + len(touch)] = touch
         slot[layout.M_RECV_NS] = self.world.mono
-        if self.weather.has("market_gap") and self._market.random() < 0.02:
+        if kind == layout.MARKET_TICK:
+            self.newest[symbol] = slot
+        lapped = self.weather.has("market_gap") and self._market.random() < 0.02
+        if lapped:
             self._count("market_gap")
-            slot = None  # type: ignore[assignment]  # the ring laps the reader
         delay = int(self._market.uniform(0.1, 2) * MS)
 
         def arrive() -> None:
             life = self.episode.life
             if life is not None:
-                life.loop.market.append(slot)
+                life.loop.market.append([one.copy() for one in self.newest.values()] if lapped else slot)
                 life.market_cursor += 1
                 life.wake()
 
@@ -170,7 +176,7 @@ class Scenario:
         return strike
 
     def _count(self, name: str) -> None:
-        self.count[name] = self.count.get(name, 0) + 1
+        self.weather.count[name] = self.weather.count.get(name, 0) + 1
 
     def _cut(self) -> None:
         life = self.episode.life
@@ -264,7 +270,7 @@ class Scenario:
         self._later(self._fate.randrange(200, 3000) * MS, "market again", self.thaw)
 
     def thaw(self) -> None:
-        if self.frozen:
+        if self.frozen and not self.over:
             self.frozen = False
             self._tick()
 

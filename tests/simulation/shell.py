@@ -9,7 +9,6 @@ A pass happens when something has arrived, and every ``timer_ns`` otherwise.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from venue.grids import grids_of, symbols_of
 
 Slot = npt.NDArray[np.int64]
 LAPSE_CLOSE_NS = wi.LAPSE_CLOSE_NS
-ROOM = 16
 
 
 class Watcher:
@@ -70,7 +68,7 @@ class Loop:
         self._send: npt.NDArray[np.uint8] = np.zeros(65536, np.uint8)
         self._slots: Slot = np.zeros(vt.SLOTS, np.int64)
         self._event: Slot = np.zeros(len(et.EVENT), np.int64)
-        self.market: deque[Slot | None] = deque()  # None: the ring was lapped here
+        self.market: deque[Slot | list[Slot]] = deque()  # a list: the ring was lapped here, and this is the state table
         self.signals: deque[Slot] = deque()
         self.inbox = Inbox()
         self.outbox: Slot = np.zeros(lay.LINE // 8 + wi.OUTBOX * len(et.COMMAND), np.int64)
@@ -83,7 +81,6 @@ class Loop:
         self.last_ns = world.mono
         self.timer_ns = 0
         self.passes = self.market_seq = self.orders_sent = 0
-        self.send_hook: Callable[[list[bytes]], None] = lambda frames: None
 
     # One pass
 
@@ -142,14 +139,24 @@ class Loop:
             slot = self.market.popleft()
             self.market_seq += 1
             done += 1
-            if slot is None:
-                cores.on_lost(self.core, now)
+            if isinstance(slot, list):
+                self._lapped(slot, now)
                 continue
             journaling.market(self.w, self.n, self.core, slot, now)
             cores.on_market(self.core, slot, now)
             if self.core.scalars[et.K_COMMANDS] > 0:
                 break
         return done
+
+    def _lapped(self, newest: list[Slot], now: int) -> None:
+        """As ``inbound.replay_state``: the newest state of each instrument, as the events that would have told it."""
+        cores.on_lost(self.core, now)
+        for slot in newest:
+            slot[lay.M_SOURCE_INDEX] = -1
+            for kind in (lay.MARKET_BOOK, lay.MARKET_TICK):
+                slot[lay.M_KIND] = kind
+                journaling.market(self.w, self.n, self.core, slot, now)
+                cores.on_market(self.core, slot, now)
 
     def _read_signals(self, now: int) -> int:
         done = 0
@@ -174,6 +181,7 @@ class Loop:
 
     def _apply(self, event: Slot, now: int) -> None:
         self.watcher.row(event)
+        self.world.note(f"asked: {lay.EVENT_KIND[event[et.EV_KIND]]} {event[1:9].tolist()}")
         journaling.event(self.w, self.n, self.core, event, now)
         cores.on_event(self.core, event, now)
 
@@ -204,6 +212,7 @@ class Loop:
         if event[et.EV_KIND] in (lay.EVENT_NONE, lay.EVENT_OTHER):
             return
         self.watcher.message(payload)
+        self.world.note(f"told: {payload.decode()}")
         event[et.EV_RECV_NS] = now
         journaling.event(self.w, self.n, c, event, now)
         cores.on_event(c, event, now)
@@ -294,6 +303,8 @@ class Loop:
             places, frames = [], frames[:cancels]
         weather = self.venue.weather
         partly = bool(places) and weather.partly()
+        for frame in frames:
+            self.world.note(f"says: {frame.decode()}")
         for row, frame in zip(places, frames[cancels:], strict=True):
             self.watcher.sending(frame, row)
         self.venue.send(self.pipe, frames[:-1] if partly else frames, weather.late_send())

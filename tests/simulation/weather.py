@@ -34,6 +34,8 @@ class Weather:
         share = pick.choice((0.0, 0.1, 0.25, 0.5))
         self.on = {name for name in FAULTS if pick.random() < share}
         self.rate = {name: pick.choice((0.01, 0.03, 0.1)) for name in FAULTS}
+        self.rate["stall"] /= 5
+        self.count: dict[str, int] = {}  # how often each has struck
         self.latency = pick.choice((200 * US, MS, 5 * MS))
         self._random = world.stream("weather")
         self.world = world
@@ -45,13 +47,16 @@ class Weather:
         self.on.clear()
 
     def _strikes(self, name: str) -> bool:
-        return name in self.on and self._random.random() < self.rate[name]
+        if name not in self.on or self._random.random() >= self.rate[name]:
+            return False
+        self.count[name] = self.count.get(name, 0) + 1
+        return True
 
     def _travel(self) -> int:
         took = int(self.latency * self._random.uniform(0.5, 1.5))
         if self._strikes("delay"):
             took += self._random.randrange(100 * MS)
-        if "stall" in self.on and self._random.random() < self.rate["stall"] / 5:
+        if self._strikes("stall"):
             took += self._random.randrange(100 * MS, 900 * MS)
         return took
 

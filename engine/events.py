@@ -185,7 +185,7 @@ def on_order_event(c, event, row, now_ns):
     was_open = orders.is_open(o[tables.OR_STATE])
     if kind == layout.EVENT_ACK:
         order_record(c, layout.JOURNAL_ACK, row, 0, event[tables.EV_VENUE_ID], now_ns)
-        if orders.on_ack(c, row, event[tables.EV_VENUE_ID], now_ns) != 0:
+        if orders.on_ack(c, row, event[tables.EV_VENUE_ID]) != 0:
             breakers.order_result(c.account, c.owners, o[tables.OR_OWNER], 0, c.limits, now_ns)
     elif kind == layout.EVENT_REJECT:
         order_record(c, layout.JOURNAL_REJECT, row, reason, 0, now_ns)

@@ -18,6 +18,7 @@ from risk import tables as risk
 COUNTER_MASK = 0xFFFFFFFF
 CANCEL_RETRY_NS = 250_000_000
 QUOTE_BACKOFF_NS = 100_000_000
+AWAIT_FILLS_NS = 5_000_000_000  # several reconciliations: what has not come by then is for the position to tell
 
 
 @kernel
@@ -160,7 +161,7 @@ def close_order(c, row, state, reason, now_ns):
 def want_cancel(c, row, reason, now_ns):
     """Ask for the end of an open order; said once, then again by the timer until the venue answers."""
     o = c.orders[row]
-    if not is_open(o[tables.OR_STATE]):
+    if not is_open(o[tables.OR_STATE]) or o[tables.OR_ENDED_NS] != 0:
         return 0
     if o[tables.OR_CANCEL_WANTED] != 0 and now_ns - o[tables.OR_CANCEL_SENT_NS] < CANCEL_RETRY_NS:
         return 0
@@ -198,14 +199,13 @@ def cancel_matching(c, instrument, owner, increasing_only, reason, now_ns):
 
 
 @kernel
-def on_ack(c, row, venue_id, now_ns):
+def on_ack(c, row, venue_id):
     """The venue has the order."""
     o = c.orders[row]
     if not is_open(o[tables.OR_STATE]):
         c.counters[layout.EC_EVENTS_LATE] += 1
         return 0
     o[tables.OR_VENUE_ID] = venue_id
-    o[tables.OR_ACKED_NS] = now_ns
     c.counters[layout.EC_ORDERS_ACKED] += 1
     known(c, row)
     return 1
@@ -213,8 +213,10 @@ def on_ack(c, row, venue_id, now_ns):
 
 @kernel
 def known(c, row):
-    """An order that the venue just spoke of as open is pending or unknown no more."""
+    """An order that the venue just spoke of as open is pending or unknown no more; one that has ended there stays unknown."""
     o = c.orders[row]
+    if o[tables.OR_ENDED_NS] != 0:
+        return 0
     if o[tables.OR_CANCEL_TRIES] > 0:
         set_state(c, row, layout.STATE_PENDING_CANCEL)
     elif o[tables.OR_FILLED] > 0:
@@ -248,6 +250,8 @@ def on_closed(c, row, state, reason, cumulative, now_ns):
     if not is_open(o[tables.OR_STATE]):
         c.counters[layout.EC_EVENTS_LATE] += 1
         return 0
+    if cumulative > o[tables.OR_FILLED] and awaits_fills(c, row, cumulative, now_ns) != 0:
+        return 0
     if state == layout.STATE_EXPIRED:
         c.counters[layout.EC_ORDERS_EXPIRED] += 1
     else:
@@ -258,14 +262,36 @@ def on_closed(c, row, state, reason, cumulative, now_ns):
 
 
 @kernel
+def awaits_fills(c, row, cumulative, now_ns):
+    """1 while fills of an order that has ended are still to come: they are exposure, so it stays open, as unknown.
+
+    It becomes as large as what has traded, so that its last fill ends it. Without them it ends by the venue's next word
+    after AWAIT_FILLS_NS; until then every reconciliation has asked for them.
+    """
+    o = c.orders[row]
+    if o[tables.OR_ENDED_NS] == 0:
+        o[tables.OR_ENDED_NS] = now_ns
+    elif now_ns - o[tables.OR_ENDED_NS] > AWAIT_FILLS_NS:
+        return 0
+    o[tables.OR_LOTS] = min(cumulative, o[tables.OR_LOTS])
+    set_leaves(c, row, max(o[tables.OR_LOTS] - o[tables.OR_FILLED], 0))
+    make_unknown(c, row, now_ns)
+    return 1
+
+
+@kernel
 def on_cancel_reject(c, row, reason, now_ns):
-    """The venue will not cancel: if it says the order is gone, its end is unknown until asked; else it is said again."""
+    """The venue will not cancel: if it says the order is gone, its end is unknown until asked; else it is said again.
+
+    At once only the first time: a venue that finds each of our cancels too late must not get them as fast as it answers.
+    """
     o = c.orders[row]
     c.counters[layout.EC_CANCEL_REJECTS] += 1
     if not is_open(o[tables.OR_STATE]):
         return 0
     if reason == layout.REASON_DEADLINE_PASSED:
-        o[tables.OR_CANCEL_SENT_NS] = now_ns - CANCEL_RETRY_NS
+        if o[tables.OR_CANCEL_TRIES] <= 1:
+            o[tables.OR_CANCEL_SENT_NS] = now_ns - CANCEL_RETRY_NS
         return 0
     make_unknown(c, row, now_ns)
     return 1

@@ -33,12 +33,13 @@ words(_here, "SV", " ".join(STRATEGY_VIEW))
 words(_here, "NT", " ".join(INTENT))
 words(_here, "INTENT", " ".join(INTENT_KIND))
 
+# ended_ns: when the venue first said that it has ended, of an order whose fills are not all here yet; else 0
 ORDERS = 4096  # rows; a client id lives at counter % ORDERS, so lookup is one load and one compare
 ORDER = words(
     _here,
     "OR",
     "id state owner instrument side type price_ticks lots filled leaves signal_row signal_id sent_ns deadline_ns "
-    "decision_x2_ticks venue_id cancel_sent_ns model_hash prompt_hash is_exit slot acked_ns last_trade_id cost_e8 "
+    "decision_x2_ticks venue_id cancel_sent_ns model_hash prompt_hash is_exit slot ended_ns last_trade_id cost_e8 "
     "fees_e8 realised_e8 reason cancel_wanted cancel_tries queried_ns next_live previous_live",
 )
 

@@ -132,7 +132,7 @@ class Episode:
 
     def _resume(self) -> None:
         if self._resume_at is None:
-            self._resume_at = self.world.now + self.random.randrange(50, 1500) * MS
+            self._resume_at = self.world.now + self.random.randrange(1000, 2500) * MS  # longer than the window of the order rate
         if self.world.now >= self._resume_at:
             self._resume_at = None
             self.guard.resume()
@@ -163,14 +163,13 @@ class Episode:
         life = self.life
         if life is None or self._busy:
             return
-        unsynced = life.written - life.synced
-        if unsynced:
-            self.oracle.taint("records were lost with the power")
         life.die("power cut", lost=lost, torn=torn)
+        if life.kept < life.written:
+            self.oracle.taint("records were lost with the power")
         self.guard.close()
         self.life, self._busy, self._resume_at = None, True, None
         self.last_life = life
-        self.world.later(self.random.randrange(200, 1500) * MS, "power returns", self._power_returns)
+        self.world.later(self.random.randrange(1000, 2500) * MS, "power returns", self._power_returns)
 
     def _power_returns(self) -> None:
         world = self.world
@@ -221,6 +220,8 @@ class Episode:
         if life is None or life.dead or self._busy:
             return "not alive"
         c, k = life.core, life.core.scalars
+        if (c.account[rt.AC_STATE] >= layout.RISK_HALTED or self.guard.view_fault[0] == "over_limit") and not life.open_orders:
+            return "halted"
         if not life.reconciled or k[et.K_RECONCILE_DUE] or not k[et.K_SESSION_UP] or not k[et.K_LEASE_OK]:
             return f"not permitted: reconciled {life.reconciled}, session {k[et.K_SESSION_UP]}, lease {k[et.K_LEASE_OK]}"
         if c.account[rt.AC_UNKNOWN_ORDERS]:
@@ -234,8 +235,6 @@ class Episode:
     def _stated(self, life: Life) -> str:
         """What forbids quoting and says so."""
         c, owner = life.core, life.core.owners[rt.OWNER_FIRST_STRATEGY]
-        if c.account[rt.AC_STATE] >= layout.RISK_HALTED:
-            return "halted"
         if owner[rt.OW_LATCHED]:
             return "latched"
         if owner[rt.OW_PAUSED_UNTIL_NS] > self.world.mono:
@@ -256,9 +255,26 @@ class Episode:
         lots = [self.oracle.truth.lots(i) for i in range(len(c.positions))]
         if lots != c.positions[:, rt.PO_LOTS].tolist():
             return f"not agreed: the venue holds {lots}, the engine {c.positions[:, rt.PO_LOTS].tolist()}"
+        stuck = self._held_too_long(life)
+        if stuck:
+            return f"not left: {stuck}"
         if c.scalars[et.K_RECONCILE_WANTED] or c.account[rt.AC_UNKNOWN_ORDERS]:
             return "not reconciled"
         return "settled"
+
+    def _held_too_long(self, life: Life) -> str:
+        """A one-shot that holds what it should have left, although nothing keeps its exit from leaving."""
+        c = life.core
+        if c.account[rt.AC_STATE] >= layout.RISK_HALTED and c.scalars[et.K_ON_HALT] == 0:
+            return ""
+        for s in c.signals[: int(c.scalars[et.K_SIGNAL_TOP])].tolist():
+            held = s[et.SG_FILLED] - s[et.SG_EXITED]
+            lots = int(c.positions[s[et.SG_INSTRUMENT], rt.PO_LOTS])
+            can = lots > 0 if s[et.SG_SIDE] == layout.SIDE_BUY else lots < 0
+            late = self.world.mono - s[et.SG_ENTERED_NS] > s[et.SG_HOLDING_NS] + 3 * S
+            if s[et.SG_STATE] == layout.SIG_WORKING and held > 0 and can and late:
+                return f"one-shot {s[et.SG_ID]} holds {held} lots"
+        return ""
 
     def close(self) -> None:
         self.guard.close()
@@ -275,6 +291,10 @@ class Episode:
         life.pass_now()
         life.drain()
         self._same(durable(life.core), durable(life.fold(life.batch()).core), "the journal at the end")
+        kinds = (life.batch()[:, layout.J_KIND] & 255).tolist()
+        said, sent, unsent = (kinds.count(kind) for kind in (layout.JOURNAL_INTENT, layout.JOURNAL_SENT, layout.JOURNAL_NOT_SENT))
+        if said != sent + unsent or sent != life.core.counters[layout.EC_ORDERS_SENT]:
+            raise Violation(f"3 all accounted for: {said} intents, {sent} sent, {unsent} not sent")
         if self.house.exchange.disagreements:
             raise Violation("the exchange and its market disagree")
 

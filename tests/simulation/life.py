@@ -31,7 +31,7 @@ from strategy.loader import load, parameter_row
 from tests.simulation.guard import Guard
 from tests.simulation.net import Pipe, VenueHouse
 from tests.simulation.shell import Loop, Watcher
-from tests.simulation.world import MS, S, Died, FakeTime, World
+from tests.simulation.world import MS, S, Died, FakeTime, Violation, World
 from venue import tables as vt
 from venue.errors import VenueError
 from venue.link import Backoff
@@ -150,12 +150,14 @@ class Life:
             self.strategies.append(strategy)
             parameters = parameter_row(strategy, entry["parameters"])
             state.bind_strategy(core, number, strategy.address, list(range(len(config["instruments"]))), parameters)
+        self.loop.die = lambda point: self.die(f"SIGKILL at {point}")
         self.core = core
         self.dead = self._woken = False
         self.stalled_until = 0
         self.epoch = self.market_cursor = 0
         self.control = Control(self)
         self.records: list[Records] = []
+        self.kept = 0  # of them after its end
         self.written = self.synced = self.checkpoints = 0
         self._batch: Records = np.zeros((1024, len(layout.JOURNAL_RECORD)), np.int64)
         self.timer = config["simulation"]["timer_ns"]
@@ -218,7 +220,8 @@ class Life:
 
     def pass_now(self) -> None:
         if not self.dead and self.world.now >= self.stalled_until:
-            self.loop.run()
+            with contextlib.suppress(Died):
+                self.loop.run()
 
     # Its journal: another process, which goes on when this one dies
 
@@ -236,6 +239,8 @@ class Life:
             )
             if count == 0:
                 return
+            if self._batch[:count, layout.J_SEQ].tolist() != list(range(first, first + count)):
+                raise Violation(f"7 ring: records {first} to {first + count - 1} of the journal have other numbers")
             self.records.append(self._batch[:count].copy())
             first = first + count
             self.written = first - 1

@@ -17,6 +17,7 @@ import orjson
 from engine import tables as et
 from fabric import layout
 from risk import tables as rt
+from tests.simulation.gate_probe import GateProbe
 from tests.simulation.ledger_model import SlowAccount, Trades, Truth
 from tests.simulation.shell import Slot, Watcher
 from tests.simulation.world import MS, S, Violation
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 OPEN = {*range(layout.STATE_PENDING_NEW, layout.STATE_PENDING_REPLACE + 1), layout.STATE_UNKNOWN}
 PPM = 1_000_000
+CANCELS_PER_S = 8
+PROBE_EVERY = 25
 
 
 class Oracle(Watcher):
@@ -43,6 +46,8 @@ class Oracle(Watcher):
         self.ended: set[int] = set()
         self.last_id = 0
         self.sends: deque[int] = deque()
+        self.cancels: dict[str, deque[int]] = {}
+        self.gate = GateProbe(self.world, self.config)
         self.halted = self.cleared = False
         self.peak_e8 = 0
         self.checks = self.accepted = 0
@@ -139,6 +144,15 @@ class Oracle(Watcher):
         self.sends.append(now)
         self.require(is_exit or len(self.sends) <= most, "3 rate", f"order {number} is the {len(self.sends)}th of a second")
 
+    def cancelling(self, frame: bytes) -> None:
+        """No spin: an order's cancel is not said as fast as the venue answers."""
+        number = orjson.loads(frame).get("client_order_id", "")
+        times = self.cancels.setdefault(number, deque())
+        while times and self.world.now - times[0] >= S:
+            times.popleft()
+        times.append(self.world.now)
+        self.require(not number or len(times) <= CANCELS_PER_S, "3 rate", f"{len(times)} cancels of {number} within a second")
+
     def unsent(self, row: int) -> None:
         life = self.episode.life
         assert life is not None
@@ -176,6 +190,8 @@ class Oracle(Watcher):
         if not self.tainted:
             self._account(life)
             self._worst(life)
+        if self.checks % PROBE_EVERY == 0:
+            self.gate.check(life.core, life.loop.last_ns)
 
     def _states(self, life: Life) -> None:
         """4: a halt stays, the high-water mark never falls."""

@@ -150,7 +150,7 @@ class Scenario:
     def _plan(self) -> None:
         """Each fault that this seed has strikes once to a few times within the safety phase."""
         acts = {
-            "cut": self._cut, "crash": self._crash, "house_crash": self._crash, "power": self._power,
+            "cut": self._cut, "crash": self._crash, "crash_mid_pass": self._crash_mid_pass, "power": self._power,
             "engine_stall": self._engine_stall, "watchdog_stall": self._watchdog_stall, "suspend": self._suspend,
             "wall_step": self._wall_step, "reject_all": self._reject_all, "contradict": self._contradict,
             "stranger": self._stranger, "market_dirty": self._market_dirty, "price_crash": self._price_crash,
@@ -186,6 +186,10 @@ class Scenario:
     def _crash(self) -> None:
         if self.episode.life is not None:
             self.episode.life.die("SIGKILL")
+
+    def _crash_mid_pass(self) -> None:
+        if self.episode.life is not None:
+            self.episode.life.loop.die_at = self._fate.choice(("intent", "sent"))
 
     def _power(self) -> None:
         self.episode.power_cut(lost=self._fate.randrange(1, 40), torn=self._fate.randrange(0, 128))

@@ -9,6 +9,7 @@ A pass happens when something has arrived, and every ``timer_ns`` otherwise.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from engine.tables import Core
 from fabric import layout as lay
 from risk import tables as rt
 from tests.simulation.net import Pipe, VenueHouse
-from tests.simulation.world import MS, World
+from tests.simulation.world import MS, Died, World
 from venue import purpleflea as pf
 from venue import purpleflea_encode as encode
 from venue import tables as vt
@@ -38,7 +39,8 @@ class Watcher:
 
     def message(self, payload: bytes) -> None: ...
     def row(self, event: Slot) -> None: ...
-    def sending(self, fields: bytes, row: int) -> None: ...
+    def sending(self, frame: bytes, row: int) -> None: ...
+    def cancelling(self, frame: bytes) -> None: ...
     def unsent(self, row: int) -> None: ...
 
 
@@ -80,6 +82,8 @@ class Loop:
         self.armed = self.was_armed = False
         self.last_ns = world.mono
         self.timer_ns = 0
+        self.die_at = ""
+        self.die: Callable[[str], None] = lambda point: None
         self.passes = self.market_seq = self.orders_sent = 0
 
     # One pass
@@ -305,13 +309,23 @@ class Loop:
         partly = bool(places) and weather.partly()
         for frame in frames:
             self.world.note(f"says: {frame.decode()}")
+        for frame in frames[:cancels]:
+            self.watcher.cancelling(frame)
         for row, frame in zip(places, frames[cancels:], strict=True):
             self.watcher.sending(frame, row)
+        self.killed_at("intent", places)
         self.venue.send(self.pipe, frames[:-1] if partly else frames, weather.late_send())
+        self.killed_at("sent", places)
         self.orders_sent += len(places)
         self._report_places(places, cores.IN_DOUBT if partly else cores.SENT, lay.REASON_NONE, now)
         self._report_cancels(commands, True, now)
         return int(vt.CLOSE_PARTIAL if partly else vt.CLOSE_NONE)
+
+    def killed_at(self, point: str, places: list[int]) -> None:
+        """A fault: the process ends here, between two of its own steps."""
+        if places and self.die_at == point:
+            self.die(point)
+            raise Died
 
     def _report_places(self, places: list[int], outcome: int, reason: int, now: int) -> None:
         for row in places:

@@ -12,7 +12,7 @@ from tests.simulation.world import MS, US, World
 
 FAULTS = (
     "delay", "stall", "drop", "duplicate", "reorder", "cut", "half_cut", "time_out", "send_partial", "late_send",
-    "crash", "house_crash", "power", "engine_stall", "watchdog_stall", "suspend", "wall_step", "reject_all", "contradict",
+    "crash", "crash_mid_pass", "power", "engine_stall", "watchdog_stall", "suspend", "wall_step", "reject_all", "contradict",
     "stranger", "market_gap", "market_dirty", "price_crash", "stale", "garbage", "kill", "cancel_on_disconnect",  
     "revoke_fail", "disk_slow",
 )  # fmt: skip

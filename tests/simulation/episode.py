@@ -7,6 +7,7 @@ faults; the liveness phase has none, and within ``LIVENESS`` everything must be 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import tempfile
@@ -14,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 
 from engine import restart
 from engine import tables as et
@@ -22,7 +22,7 @@ from engine.restart import Clock
 from fabric import layout
 from risk import limits as profiles
 from risk import tables as rt
-from tests.engine.journalkit import durable
+from tests.engine.journalkit import RESTING, durable
 from tests.simulation.guard import Guard
 from tests.simulation.life import Life, seams
 from tests.simulation.net import VenueHouse
@@ -35,6 +35,8 @@ BALANCE = 100_000
 LIVENESS = 40 * S
 SETTLE = 15 * S
 SUPERVISE = 50 * MS
+KEPT = ("account", "halted", "positions", "owners", "subbooks", "open", "fired", "trades", "unowned", "marks")
+Plant = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 @dataclass
@@ -115,6 +117,8 @@ class Episode:
         self.world.note(f"life {self.life.begun.card['life']} begins")
         if before is not None:
             self.oracle.restarted(self.life)
+            if before.kept == before.written and self.life.begun.continued:
+                self._kept(before)
 
     def _supervise(self) -> None:
         self.world.later(SUPERVISE, "supervisor", self._supervise)
@@ -151,6 +155,17 @@ class Episode:
             once = durable(restart.begin(self.config, now, say=self.world.note).core)
             twice = durable(restart.begin(self.config, now, say=self.world.note).core)
             self._same(once, twice, "a second start")
+
+    def _kept(self, before: Life) -> None:
+        """8: what a restart must take over it has taken over, limits and streaks first of all."""
+        assert self.life is not None
+        knew, has = durable(before.fold(before.batch()).core), durable(self.life.begun.core)
+        peak, reconciled = RESTING.index(rt.AC_HWM_E8), RESTING.index(rt.AC_RECONCILED)
+        if has["account"][peak] >= knew["account"][peak]:  # a value above the old peak is a peak
+            has["account"][peak] = knew["account"][peak]
+        has["account"][reconciled] = knew["account"][reconciled]
+        if self.world.boot_id == before.boot_id:
+            self._same({name: knew[name] for name in KEPT}, has, "a restart")
 
     @staticmethod
     def _same(one: dict[str, Any], other: dict[str, Any], what: str) -> None:
@@ -270,7 +285,8 @@ class Episode:
         for s in c.signals[: int(c.scalars[et.K_SIGNAL_TOP])].tolist():
             held = s[et.SG_FILLED] - s[et.SG_EXITED]
             lots = int(c.positions[s[et.SG_INSTRUMENT], rt.PO_LOTS])
-            can = lots > 0 if s[et.SG_SIDE] == layout.SIDE_BUY else lots < 0
+            exits = min(held, lots if s[et.SG_SIDE] == layout.SIDE_BUY else -lots)  # what would reduce, and is no dust
+            can = exits * int(c.books[s[et.SG_INSTRUMENT], rt.BK_GOOD_MARK_X2_TICKS]) * 49 >= 10**8
             late = self.world.mono - s[et.SG_ENTERED_NS] > s[et.SG_HOLDING_NS] + 3 * S
             if s[et.SG_STATE] == layout.SIG_WORKING and held > 0 and can and late:
                 return f"one-shot {s[et.SG_ID]} holds {held} lots"
@@ -299,14 +315,17 @@ class Episode:
             raise Violation("the exchange and its market disagree")
 
 
-def run(seed: int, safety_ns: int = 3 * S, around: Callable[[Episode], None] = lambda episode: None) -> Result:
-    """One seed. ``around`` may change the built episode before it runs (a planted bug)."""
+Look = Callable[[Episode], None]
+
+
+def run(seed: int, safety_ns: int = 3 * S, planted: Plant = contextlib.nullcontext, look: Look = lambda episode: None) -> Result:
+    """One seed. ``planted`` changes the code while it runs (``tests.simulation.bugs``); ``look`` gets the built episode."""
     base, result = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None, Result(seed)
     world = World(seed)
-    with tempfile.TemporaryDirectory(dir=base) as folder, np.errstate(all="ignore"), seams(world):
+    with tempfile.TemporaryDirectory(dir=base) as folder, seams(world), planted():
         episode = Episode(world, folder, safety_ns)
+        look(episode)
         try:
-            around(episode)
             result.end = episode.run()
         except Violation as broken:
             result.violation, result.step = str(broken), world.steps

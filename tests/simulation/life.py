@@ -27,7 +27,7 @@ from engine.restart import Clock
 from fabric import layout, rings
 from risk import tables as rt
 from sim import keys
-from strategy.loader import load, parameter_row
+from strategy.loader import Strategy, load, parameter_row
 from tests.simulation.guard import Guard
 from tests.simulation.net import Pipe, VenueHouse
 from tests.simulation.shell import Loop, Watcher
@@ -38,9 +38,10 @@ from venue.link import Backoff
 from watchdog import kill, view
 
 CONTROL = 5 * MS
-DRAIN = 5 * MS
+DRAIN = 10 * MS
 SYNC = 50 * MS
 Records = npt.NDArray[np.int64]
+STRATEGIES: dict[str, Strategy] = {}  # compiled once for all runs
 
 
 class SimLink:
@@ -139,14 +140,15 @@ class Life:
 
     def __init__(self, world: World, config: dict[str, Any], house: VenueHouse, guard: Guard, watcher: Watcher) -> None:
         self.world, self.config, self.house, self.guard = world, config, house, guard
-        now = Clock(world.mono, world.wall, world.boot_id)
+        now, self.boot_id = Clock(world.mono, world.wall, world.boot_id), world.boot_id
         self.begun = restart.begin(config, now, say=world.note)
         core = state.build(config)
         self.begun.give(core)
         self.loop = Loop(world, config, core, house, watcher)
         self.strategies = []
         for number, entry in enumerate(config["strategies"]):
-            strategy = load(entry["name"])
+            strategy = STRATEGIES.get(entry["name"]) or load(entry["name"])
+            STRATEGIES[entry["name"]] = strategy
             self.strategies.append(strategy)
             parameters = parameter_row(strategy, entry["parameters"])
             state.bind_strategy(core, number, strategy.address, list(range(len(config["instruments"]))), parameters)
@@ -267,7 +269,10 @@ class Life:
 
     def fold(self, records: Records) -> Fold:
         """What the files say of this life after these of its records."""
-        image = self.image()
+        if self.checkpoints:
+            image = self.image()
+        else:  # what ``begin`` made durable
+            image = Checkpoint(self.begun.card, 0, 0, 0, 0, (0, 0, 0, 0), {}, checkpoint.tables_of(self.begun.core))
         fold = Fold(restart.bare(self.config, image), image.position, image.last_ns, image.trades)
         fold.apply(records[image.position :])
         return fold
@@ -278,13 +283,13 @@ class Life:
         self.synced = self.written
         self._write(self.written, b"")
         image = self.image()
+        self.checkpoints += 1
         fold = self.fold(self.batch())
         fields = {"position": fold.position, "last_ns": self.world.mono, "wall_ns": self.world.wall, "trades": fold.trades}
         named = {name: getattr(image, name) for name in ("card", "boot_id", "absent")}
         checkpoint.save(
             self.config["state_dir"], Checkpoint(**named, **fields, tables=checkpoint.tables_of(fold.core))
         )
-        self.checkpoints += 1
         self.world.note(f"checkpoint at record {fold.position}")
 
     def _write(self, count: int, torn: bytes) -> None:
@@ -333,6 +338,7 @@ def seams(world: World) -> Iterator[None]:
     """The places where the real code reaches out of the simulation, replaced."""
     clock = FakeTime(world)
     names: dict[str, Any] = {"time": clock, "register": register, "Rest": SimRest, "print": lambda *_, **__: None}
+    names["TELL_EVERY"] = 1 << 30  # what had to be compiled is nobody's business here
     with (
         mock.patch.multiple(process, create=True, **names),
         mock.patch.object(account_query, "time", clock),

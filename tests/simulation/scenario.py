@@ -55,8 +55,10 @@ class Scenario:
         self.world.wall_skew = 0
 
     def end(self) -> None:
-        """No market any more."""
-        self.frozen = self.over = True
+        """No news any more: the crowd stands where it is, and shows itself anew when it was taken."""
+        self.over = True
+        self.frozen = False
+        self._later(0, "market", self._tick)
 
     # Market
 
@@ -65,6 +67,9 @@ class Scenario:
             return
         self._later(int(self._market.expovariate(1 / self.pace)) + 1, "market", self._tick)
         symbol = self._market.choice(self.symbols)
+        if self.over:
+            self._move(symbol)
+            return
         self.middle[symbol] += round(self._market.gauss(0, self.step))
         if self._market.random() < 0.1:
             side = self._market.choice(("buy", "sell"))
@@ -74,7 +79,8 @@ class Scenario:
     def _move(self, symbol: str) -> None:
         lots = self._market.randrange(200, 5000)
         self.house.exchange.settle(self.house.crowd.move(symbol, self.middle[symbol], self.half, lots))
-        self._publish(symbol)
+        if not self.over:
+            self._publish(symbol)
 
     def _publish(self, symbol: str) -> None:
         """What the feed makes of it."""

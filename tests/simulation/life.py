@@ -274,7 +274,10 @@ class Life:
         else:  # what ``begin`` made durable
             image = Checkpoint(self.begun.card, 0, 0, 0, 0, (0, 0, 0, 0), {}, checkpoint.tables_of(self.begun.core))
         fold = Fold(restart.bare(self.config, image), image.position, image.last_ns, image.trades)
-        fold.apply(records[image.position :])
+        try:
+            fold.apply(records[image.position :])
+        except (ValueError, IndexError) as error:
+            raise Violation(f"8 replay: the journal cannot be read back: {error}") from None
         return fold
 
     def save_checkpoint(self) -> None:

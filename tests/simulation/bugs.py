@@ -120,7 +120,12 @@ def sent_again_blindly() -> AbstractContextManager[Any]:
             commands = np.zeros((len(rows), len(et.COMMAND)), np.int64)
             for m, row in zip(commands, rows, strict=True):
                 o = loop.core.orders[row]
-                m[[et.CM_KIND, et.CM_ROW, et.CM_ORDER_ID, et.CM_INSTRUMENT]] = et.COMMAND_PLACE, row, o[et.OR_ID], o[et.OR_INSTRUMENT]
+                m[[et.CM_KIND, et.CM_ROW, et.CM_ORDER_ID, et.CM_INSTRUMENT]] = (
+                    et.COMMAND_PLACE,
+                    row,
+                    o[et.OR_ID],
+                    o[et.OR_INSTRUMENT],
+                )
                 m[[et.CM_SIDE, et.CM_TYPE]], m[et.CM_PRICE_TICKS] = o[[et.OR_SIDE, et.OR_TYPE]], o[et.OR_PRICE_TICKS]
                 m[et.CM_LOTS] = o[et.OR_LOTS]
             frames: list[bytes] = []

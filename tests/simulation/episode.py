@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
 
 from engine import restart
 from engine import tables as et
@@ -37,6 +35,7 @@ SETTLE = 15 * S
 SUPERVISE = 50 * MS
 KEPT = ("account", "halted", "positions", "owners", "subbooks", "open", "fired", "trades", "unowned", "marks")
 Plant = Callable[[], contextlib.AbstractContextManager[Any]]
+NOTHING: Plant = contextlib.nullcontext
 
 
 @dataclass
@@ -70,7 +69,11 @@ def settings(state_dir: str, world: World) -> dict[str, Any]:
         "min_quantity": "0.0001", "max_quantity": "1", "min_notional": "1", "maker_fee_ppm": r.choice((-20, 0, 200)),
         "taker_fee_ppm": r.choice((0, 500)), "baseline": "5",
     }  # fmt: skip
-    parameters = {"half_spread_bps_x100": r.choice((10, 100)), "min_half_spread_bps_x100": 1, "requote_bps_x100": r.choice((5, 50))}
+    parameters = {
+        "half_spread_bps_x100": r.choice((10, 100)),
+        "min_half_spread_bps_x100": 1,
+        "requote_bps_x100": r.choice((5, 50)),
+    }
     parameters |= {"allow_short": r.choice((0, 1)), "back_off_ms": 50}
     return {
         "mode": "live", "instance": 1, "config_hash": 1, "code_hash": 2, "state_dir": state_dir,
@@ -97,7 +100,7 @@ class Episode:
         self.house = VenueHouse(self.world, self.weather, self.config["instruments"], BALANCE)
         self.random = self.world.stream("operator")
         self._resume_at: int | None = None
-        self._busy = False
+        self._busy = self.calm = False
         self.life: Life | None = None
         self.lives = 0
         self.oracle = Oracle(self)
@@ -113,7 +116,7 @@ class Episode:
     def begin_life(self) -> None:
         before = self.life
         self.life = Life(self.world, self.config, self.house, self.guard, self.oracle)
-        self.guard.life = self.life
+        self.guard.life, self.life.calm = self.life, self.calm
         self.lives += 1
         self.world.note(f"life {self.life.begun.card['life']} begins")
         if before is not None:
@@ -137,7 +140,9 @@ class Episode:
 
     def _resume(self) -> None:
         if self._resume_at is None:
-            self._resume_at = self.world.now + self.random.randrange(1000, 2500) * MS  # longer than the window of the order rate
+            self._resume_at = (
+                self.world.now + self.random.randrange(1000, 2500) * MS
+            )  # longer than the window of the order rate
         if self.world.now >= self._resume_at:
             self._resume_at = None
             self.guard.resume()
@@ -221,6 +226,9 @@ class Episode:
         self.weather.calm()
         self.scenario.calm()
         self.scenario.thaw()
+        self.calm = True
+        if self.life is not None:
+            self.life.calm, self.life.loop.die_at = True, ""
         end = self._wait(world.now, LIVENESS, self._trading, "7 liveness")
         self.scenario.end()
         self._wait(world.now, SETTLE, self._settled, "7 liveness")
@@ -315,7 +323,9 @@ class Episode:
         life.drain()
         self._same(durable(life.core), durable(life.fold(life.batch()).core), "the journal at the end")
         kinds = (life.batch()[:, layout.J_KIND] & 255).tolist()
-        said, sent, unsent = (kinds.count(kind) for kind in (layout.JOURNAL_INTENT, layout.JOURNAL_SENT, layout.JOURNAL_NOT_SENT))
+        said, sent, unsent = (
+            kinds.count(kind) for kind in (layout.JOURNAL_INTENT, layout.JOURNAL_SENT, layout.JOURNAL_NOT_SENT)
+        )
         if said != sent + unsent or sent != life.core.counters[layout.EC_ORDERS_SENT]:
             raise Violation(f"3 all accounted for: {said} intents, {sent} sent, {unsent} not sent")
         if self.house.exchange.disagreements:
@@ -325,7 +335,7 @@ class Episode:
 Look = Callable[[Episode], None]
 
 
-def run(seed: int, safety_ns: int = 3 * S, planted: Plant = contextlib.nullcontext, look: Look = lambda episode: None) -> Result:
+def run(seed: int, safety_ns: int = 3 * S, planted: Plant = NOTHING, look: Look = lambda episode: None) -> Result:
     """One seed. ``planted`` changes the code while it runs (``tests.simulation.bugs``); ``look`` gets the built episode."""
     base, result = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None, Result(seed)
     world = World(seed)

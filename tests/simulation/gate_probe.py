@@ -54,7 +54,18 @@ class GateProbe:
         mask = int(c.scalars[_UNOWNED])
         return int(
             gate.gate(
-                self._order, c.account, c.positions, c.books, c.instruments, limit, c.owners, c.rate, lease, mask, now, self._out
+                self._order,
+                c.account,
+                c.positions,
+                c.books,
+                c.instruments,
+                limit,
+                c.owners,
+                c.rate,
+                lease,
+                mask,
+                now,
+                self._out,
             )
         )
 

@@ -57,7 +57,7 @@ class SlowAccount:
         self.filled: dict[int, int] = {}
 
     def apply(self, trade_id: int) -> str:
-        """"" or what is wrong with being told of this trade."""
+        """ "" or what is wrong with being told of this trade."""
         trade = self.trades.get(trade_id)
         if trade is None:
             return f"trade {trade_id} is none of the exchange's ledger"

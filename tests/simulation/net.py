@@ -96,7 +96,9 @@ class VenueHouse(VenueServer):
         self.world.note(f"session cut: {why}")
         self._sessions.discard(pipe.session)
         if self.faults.cancel_on_disconnect:
-            self.world.later(self.weather.notices(), "venue notices", lambda: self.exchange.cancel_of_key(pipe.session.key.key_id))
+            self.world.later(
+                self.weather.notices(), "venue notices", lambda: self.exchange.cancel_of_key(pipe.session.key.key_id)
+            )
 
         def notice() -> None:
             pipe.seen_cut = True

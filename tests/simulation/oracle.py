@@ -208,28 +208,33 @@ class Oracle(Watcher):
     def _orders(self, life: Life) -> None:
         """6: filled + leaves = lots, sums are sums, what has ended stays so; nothing filled that the ledger has not."""
         c = life.core
-        rows, sums, unknown = c.scalars[et.K_LIVE_HEAD], [[0, 0] for _ in c.positions], 0
-        count = 0
-        while rows >= 0:
-            o = c.orders[rows].tolist()
-            number, count = o[et.OR_ID], count + 1
-            name = f"order {number}"
-            self.require(count <= et.ORDERS, "6 orders", "the list of open orders is a ring")
-            self.require(o[et.OR_STATE] in OPEN, "6 orders", f"{name} is listed and {layout.ORDER_STATE[o[et.OR_STATE]]}")
-            self.require(number not in self.ended, "6 orders", f"{name} had ended and is open again")
-            self.require(o[et.OR_FILLED] + o[et.OR_LEAVES] == o[et.OR_LOTS], "6 orders", f"{name}: filled + leaves != lots")
-            if not self.tainted:
-                filled = self.account.filled.get(number, 0)
-                self.require(o[et.OR_FILLED] == filled, "6 orders", f"{name}: {o[et.OR_FILLED]} filled, told of {filled}")
+        row, count, unknown, sums = int(c.scalars[et.K_LIVE_HEAD]), 0, 0, [[0, 0] for _ in c.positions]
+        while row >= 0:
+            o = c.orders[row].tolist()
+            count += 1
+            wrong = self._order(o) if count <= et.ORDERS else "the list of open orders is a ring"
+            if wrong:
+                raise Violation(f"6 orders: order {o[et.OR_ID]}: {wrong}")
             sums[o[et.OR_INSTRUMENT]][o[et.OR_SIDE]] += o[et.OR_LEAVES]
             unknown += o[et.OR_STATE] == layout.STATE_UNKNOWN
-            rows = o[et.OR_NEXT_LIVE]
+            row = o[et.OR_NEXT_LIVE]
         a = c.account
-        self.require(count == a[rt.AC_OPEN_ORDERS] == c.scalars[et.K_LIVE_COUNT], "6 orders", f"{count} open are not counted")
-        self.require(unknown == a[rt.AC_UNKNOWN_ORDERS], "6 orders", f"{unknown} unknown, {a[rt.AC_UNKNOWN_ORDERS]} counted")
-        for k, (buys, sells) in enumerate(sums):
-            working = c.positions[k, rt.PO_WORKING_BUY_LOTS : rt.PO_WORKING_SELL_LOTS + 1].tolist()
-            self.require(working == [buys, sells], "6 orders", f"working {working}, the orders say {[buys, sells]}")
+        self.require(count == a[rt.AC_OPEN_ORDERS] == c.scalars[et.K_LIVE_COUNT], "6 orders", f"{count} open, not counted so")
+        self.require(unknown == a[rt.AC_UNKNOWN_ORDERS], "6 orders", f"{unknown} unknown, not counted so")
+        working = c.positions[:, rt.PO_WORKING_BUY_LOTS : rt.PO_WORKING_SELL_LOTS + 1].tolist()
+        self.require(working == sums, "6 orders", f"working {working}, the orders say {sums}")
+
+    def _order(self, o: list[int]) -> str:
+        """What is wrong with an open order, or ""."""
+        number = o[et.OR_ID]
+        if o[et.OR_STATE] not in OPEN:
+            return f"listed as open, and {layout.ORDER_STATE[o[et.OR_STATE]]}"
+        if number in self.ended:
+            return "had ended before the restart, and is open again"
+        if o[et.OR_FILLED] + o[et.OR_LEAVES] != o[et.OR_LOTS]:
+            return f"{o[et.OR_FILLED]} filled + {o[et.OR_LEAVES]} leaves are not {o[et.OR_LOTS]}"
+        told = self.account.filled.get(number, 0)
+        return f"{o[et.OR_FILLED]} filled, told of {told}" if o[et.OR_FILLED] != told and not self.tainted else ""
 
     def _account(self, life: Life) -> None:
         """6: position and cash are those of the trades told, each once; owners' books add up; nothing is unexplained."""
@@ -250,8 +255,9 @@ class Oracle(Watcher):
             position = self.truth.lots(k)
             p = held[k].tolist()
             long, short = p[rt.PO_LOTS] + p[rt.PO_WORKING_BUY_LOTS], p[rt.PO_WORKING_SELL_LOTS] - p[rt.PO_LOTS]
-            self.require(position + buys <= long, "2 worst case", f"long {position + buys} possible, the engine counts {long}")
-            self.require(sells - position <= short, "2 worst case", f"short {sells - position} possible, counted {short}")
+            if position + buys > long or sells - position > short:
+                may, counted = (position + buys, sells - position), (long, short)
+                raise Violation(f"2 worst case: long and short of {may} possible, the engine counts {counted}")
 
     # Between two lives
 

@@ -65,7 +65,7 @@ class Scenario:
     def _tick(self) -> None:
         if self.frozen:
             return
-        self._later(int(self._market.expovariate(1 / self.pace)) + 1, "market", self._tick)
+        self._later(int(self._market.expovariate(1 / self.pace)) * (10 if self.over else 1) + 1, "market", self._tick)
         symbol = self._market.choice(self.symbols)
         if self.over:
             self._move(symbol)
@@ -240,7 +240,12 @@ class Scenario:
         if life is None or life.loop.pipe is None:
             return
         session, open_now = life.loop.pipe.session, self.house.exchange.open_orders()
-        wrong: list[bytes] = [b'{"type":"fill","client_order_id":"7"', b'{"type":"novelty"}', b"[]", b'{"type":"fill","leaves":1}']
+        wrong: list[bytes] = [
+            b'{"type":"fill","client_order_id":"7"',
+            b'{"type":"novelty"}',
+            b"[]",
+            b'{"type":"fill","leaves":1}',
+        ]
         if self.said:
             wrong += [r.choice(self.said)] * 4
         if open_now:

@@ -95,5 +95,7 @@ class Weather:
             return Fate(*times, False, False, False)
         kind = self._random.randrange(4)
         if kind == 3:  # slow, but it comes
-            return Fate(times[0] + self._random.randrange(800 * MS), times[1] + self._random.randrange(800 * MS), False, False, False)
+            return Fate(
+                times[0] + self._random.randrange(800 * MS), times[1] + self._random.randrange(800 * MS), False, False, False
+            )
         return Fate(*times, kind == 0, kind == 1, kind == 2)

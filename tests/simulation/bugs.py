@@ -10,17 +10,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from decimal import Decimal
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import orjson
 
 from engine import journaling, restart
 from engine import tables as et
 from engine.account_query import AccountQuery
 from fabric import layout
 from risk import tables as rt
-from tests.simulation.guard import Guard
+from tests.simulation.net import VenueHouse
 from tests.simulation.shell import Loop
 
 Plant = Callable[[], AbstractContextManager[Any]]
@@ -54,7 +56,7 @@ def unknown_timed_out_to_rejected() -> AbstractContextManager[Any]:
 
 def lease_not_checked() -> AbstractContextManager[Any]:
     """The loop takes every lease for valid."""
-    return mock.patch.object(Loop, "lease_holds", lambda loop, now: True)
+    return mock.patch.object(Loop, "lease_holds", return_value=True)
 
 
 def exit_blocked_by_a_breaker() -> AbstractContextManager[Any]:
@@ -90,18 +92,32 @@ def fills_not_journaled() -> AbstractContextManager[Any]:
     return around(journaling, "event", change)
 
 
-def epoch_given_twice() -> AbstractContextManager[Any]:
-    """The number of the permission does not grow: client order ids are used again."""
+def fill_of_the_wrong_size() -> AbstractContextManager[Any]:
+    """The venue's message says twice what was traded."""
 
-    def change(original: Any, guard: Guard, life: Any) -> Any:
-        grant = original(guard, life)
-        first = guard.__dict__.setdefault("first_epoch", grant.epoch)
-        grant.epoch = grant.page.words[layout.L_EPOCH] = first
-        if guard.watch is not None:
-            guard.watch = guard.watch.__class__(**{**guard.watch.__dict__, "epoch": first})
-        return grant
+    def change(original: Any, house: VenueHouse, session: Any, payload: bytes, late: int) -> Any:
+        if payload.startswith(b'{"type":"fill"'):
+            said = orjson.loads(payload)
+            payload = orjson.dumps(said | {"quantity": str(2 * Decimal(said["quantity"]))})
+        return original(house, session, payload, late)
 
-    return around(Guard, "register", change)
+    return around(VenueHouse, "deliver", change)
+
+
+def fill_lost() -> AbstractContextManager[Any]:
+    """Trades reach us on no way: not as messages, and not when we ask for them."""
+
+    def deliver(original: Any, house: VenueHouse, session: Any, payload: bytes, late: int) -> Any:
+        return None if payload.startswith(b'{"type":"fill"') else original(house, session, payload, late)
+
+    def answer(original: Any, house: VenueHouse, method: str, path: str, *rest: Any) -> Any:
+        status, body = original(house, method, path, *rest)
+        return status, {"fills": []} if path.startswith("/v1/fills") else body
+
+    stack = contextlib.ExitStack()
+    stack.enter_context(around(VenueHouse, "deliver", deliver))
+    stack.enter_context(around(VenueHouse, "answer", answer))
+    return stack
 
 
 def sent_again_blindly() -> AbstractContextManager[Any]:
@@ -120,12 +136,8 @@ def sent_again_blindly() -> AbstractContextManager[Any]:
             commands = np.zeros((len(rows), len(et.COMMAND)), np.int64)
             for m, row in zip(commands, rows, strict=True):
                 o = loop.core.orders[row]
-                m[[et.CM_KIND, et.CM_ROW, et.CM_ORDER_ID, et.CM_INSTRUMENT]] = (
-                    et.COMMAND_PLACE,
-                    row,
-                    o[et.OR_ID],
-                    o[et.OR_INSTRUMENT],
-                )
+                m[et.CM_KIND], m[et.CM_ROW] = et.COMMAND_PLACE, row
+                m[et.CM_ORDER_ID], m[et.CM_INSTRUMENT] = o[et.OR_ID], o[et.OR_INSTRUMENT]
                 m[[et.CM_SIDE, et.CM_TYPE]], m[et.CM_PRICE_TICKS] = o[[et.OR_SIDE, et.OR_TYPE]], o[et.OR_PRICE_TICKS]
                 m[et.CM_LOTS] = o[et.OR_LOTS]
             frames: list[bytes] = []
@@ -147,6 +159,7 @@ PLANTED: dict[str, tuple[Plant, str, int]] = {  # the bug, the rule that it brea
     "exit_blocked_by_a_breaker": (exit_blocked_by_a_breaker, "7 ", 200),
     "loss_streak_reset_by_restart": (loss_streak_reset_by_restart, "8 ", 200),
     "fills_not_journaled": (fills_not_journaled, "8 ", 20),
-    "epoch_given_twice": (epoch_given_twice, "1 ", 40),
+    "fill_of_the_wrong_size": (fill_of_the_wrong_size, "6 ", 20),
+    "fill_lost": (fill_lost, "6 ", 20),
     "sent_again_blindly": (sent_again_blindly, "1 ", 60),
 }

@@ -30,7 +30,7 @@ from tests.simulation.weather import Weather
 from tests.simulation.world import MS, S, Violation, World
 
 BALANCE = 100_000
-LIVENESS = 40 * S
+LIVENESS = 25 * S
 SETTLE = 15 * S
 SUPERVISE = 50 * MS
 KEPT = ("account", "halted", "positions", "owners", "subbooks", "open", "fired", "trades", "unowned", "marks")
@@ -74,7 +74,7 @@ def settings(state_dir: str, world: World) -> dict[str, Any]:
         "min_half_spread_bps_x100": 1,
         "requote_bps_x100": r.choice((5, 50)),
     }
-    parameters |= {"allow_short": r.choice((0, 1)), "back_off_ms": 50}
+    parameters |= {"allow_short": r.choice((0, 1)), "requote_bps_x100": r.choice((5, 50))}
     return {
         "mode": "live", "instance": 1, "config_hash": 1, "code_hash": 2, "state_dir": state_dir,
         "venue": {"rest_url": "http://venue", "ws_url": "ws://venue"},

@@ -42,7 +42,7 @@ class Pipe:
 
 
 class VenueHouse(VenueServer):
-    """See the module. ``heard`` gets (time, fields, pipe) of each order message that reaches the venue, before it acts on it."""
+    """See the module. ``heard`` gets each order message that reaches the venue, before it acts on it."""
 
     def __init__(self, world: World, weather: Weather, instruments: list[dict[str, Any]], balance: int) -> None:
         rows = [Instrument.from_config(row) for row in instruments]
@@ -54,6 +54,7 @@ class VenueHouse(VenueServer):
         self.pipes: dict[Session, Pipe] = {}
         self.held: dict[Session, bytes] = {}
         self.heard: Callable[[dict[str, Any]], None] = lambda fields: None
+        self.said: list[bytes] = []  # to any session
         self.under_way: dict[int, tuple[dict[str, Any], int]] = {}  # places sent: fields and when they arrive
         self._frame = 0
 
@@ -111,6 +112,7 @@ class VenueHouse(VenueServer):
 
     def _put(self, session: Session, payload: bytes) -> None:
         """Own-order messages, as unreliable as the weather is."""
+        self.said.append(payload)
         weather, held = self.weather, self.held.pop(session, None)
         if held is None and weather.swapped():
             self.held[session] = payload

@@ -38,7 +38,6 @@ class Scenario:
         self.next_signal = 1000
         self.is_calm = self.frozen = self.over = False
         self.newest: dict[str, Any] = {}
-        self.said: list[bytes] = []
         for symbol in self.symbols:
             self._move(symbol)
         self._later(self.pace, "market", self._tick)
@@ -246,8 +245,8 @@ class Scenario:
             b"[]",
             b'{"type":"fill","leaves":1}',
         ]
-        if self.said:
-            wrong += [r.choice(self.said)] * 4
+        if self.house.said:
+            wrong += [r.choice(self.house.said)] * 8
         if open_now:
             number = r.choice(open_now).client_order_id
             for reason in ("not_found", "already_closed", "deadline_passed", "rate_limited"):

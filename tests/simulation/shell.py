@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""The execution loop's shell on the fake clock: the same steps in the same order as ``engine.loop``, ``inbound`` and ``outbound``.
+"""The execution loop's shell on the fake clock: the steps of ``engine.loop``, ``inbound`` and ``outbound`` in their order.
 
 What decides is the real thing, compiled: the core, the lease check, the journal ring, the decoder and the encoder of the
 dialect. What is rewritten here is what reads clocks and sockets: when a pass happens, where bytes come from and go to.

@@ -11,7 +11,7 @@ from tests.simulation.weather import FAULTS
 from tests.simulation.world import MS, S
 
 SEEDS = 500
-SAFETY = 2 * S
+SAFETY = 3 * S // 2
 NEVER_COUNTED = {"half_cut", "cancel_on_disconnect", "disk_slow"}  # ways in which others happen, not events
 
 

@@ -41,7 +41,7 @@ class World:
         self.wall_skew = 0  # how wrong our wall clock is
         self._events: list[tuple[int, int, str, Callable[[], None]]] = []
         self._number = 0
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._trail: list[tuple[int, str]] = []
 
     def stream(self, name: str) -> Random:
         """Random numbers of one concern, so that one fault more does not change all the others."""
@@ -77,7 +77,7 @@ class World:
             when, _, name, call = heapq.heappop(self._events)
             self.now = max(self.now, when)
             self.steps += 1
-            self._digest.update(f"{self.now} {name};".encode())
+            self._trail.append((self.now, name))
             call()
             self.after_step()
             if stop is not None and stop():
@@ -87,10 +87,10 @@ class World:
     def note(self, text: str) -> None:
         """A line of the log; it is part of what two runs of a seed must have in common."""
         self.lines.append(f"{self.now / MS:11.3f} ms  step {self.steps:6d}  {text}")
-        self._digest.update(text.encode())
 
     def digest(self) -> str:
-        return self._digest.hexdigest()
+        """Of every event and every line."""
+        return hashlib.blake2b(f"{self._trail}{self.lines}".encode(), digest_size=16).hexdigest()
 
 
 class FakeTime:

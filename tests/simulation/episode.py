@@ -295,7 +295,8 @@ class Episode:
     def _held_too_long(self, life: Life) -> str:
         """A one-shot that holds what it should have left, although nothing keeps its exit from leaving."""
         c = life.core
-        if c.account[rt.AC_STATE] >= layout.RISK_HALTED and c.scalars[et.K_ON_HALT] == 0:
+        held = c.account[rt.AC_STATE] >= layout.RISK_HALTED and c.scalars[et.K_ON_HALT] == 0
+        if held or self.guard.view_fault[0] == "over_limit":
             return ""
         for s in c.signals[: int(c.scalars[et.K_SIGNAL_TOP])].tolist():
             held = s[et.SG_FILLED] - s[et.SG_EXITED]

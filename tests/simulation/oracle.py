@@ -97,17 +97,19 @@ class Oracle(Watcher):
         self.require(epoch == current, "1 gateway", f"order {number} of epoch {epoch}, the guard is at {current}")
         self.require(is_exit or not self.halted, "1 gateway", f"order {number} leaves although halted")
         lots, instrument = int(c.orders[row, et.OR_LOTS]), int(c.orders[row, et.OR_INSTRUMENT])
-        price, side = int(c.orders[row, et.OR_PRICE_TICKS]), fields["side"]
+        side = fields["side"]
         self.orders[number] = {"lots": lots, "side": side, "instrument": instrument, "life": life.begun.card["life"]}
-        self._size(life, number, instrument, side, lots, price, is_exit)
+        self._size(life, row, side, is_exit)
         self._rate(number, is_exit)
 
-    def _size(self, life: Life, number: int, instrument: int, side: str, lots: int, price: int, is_exit: bool) -> None:
-        c, limits = life.core, self.config["limits"]
+    def _size(self, life: Life, row: int, side: str, is_exit: bool) -> None:
+        c, limits, o = life.core, self.config["limits"], life.core.orders[row].tolist()
+        number, instrument, lots, price = o[et.OR_ID], o[et.OR_INSTRUMENT], o[et.OR_LOTS], o[et.OR_PRICE_TICKS]
         unit, b = int(c.instruments[instrument, rt.IN_MULT]), c.books[instrument]
         self.require(lots <= int(c.instruments[instrument, rt.IN_MAX_LOTS]), "1 gateway", f"order {number}: {lots} lots")
         good_x2 = int(b[rt.BK_GOOD_MARK_X2_TICKS])
-        reach = good_x2 * limits["collar_ppm"] // PPM + 2
+        moved = abs(good_x2 - int(c.orders[row, et.OR_DECISION_X2_TICKS]))  # by news later in the same pass
+        reach = good_x2 * limits["collar_ppm"] // PPM + 2 + min(moved, good_x2 // 1000)
         beyond = 2 * price - good_x2 if side == "buy" else good_x2 - 2 * price
         self.require(beyond <= reach, "1 gateway", f"order {number}: price {price} beyond the collar of {good_x2 / 2}")
         if is_exit:

@@ -112,9 +112,9 @@ class Control(process.Execution):
         self.run_dir = life  # type: ignore[assignment]  # whom ``register`` is called for
         self.config = life.config | {"venue": life.config["venue"] | {"rest_url": life}}  # and ``Rest``
         self.life = life.begun
-        errors = SimpleNamespace(status=lambda **_: None, add=lambda *_: None)
-        errors.error = lambda text: world.note(f"control: {text}")
-        self.stats = errors
+        self.stats = SimpleNamespace(  # type: ignore[assignment]
+            status=lambda **_: None, add=lambda *_: None, error=lambda text: world.note(f"control: {text}")
+        )
         self.stop = SimpleNamespace(requested=False)  # type: ignore[assignment]
         self.memory = SimpleNamespace(  # type: ignore[assignment]
             core=loop.core, link=SimLink(life), inbox=loop.inbox, arrays={"outbox": loop.outbox}, remap=self._remap
@@ -284,9 +284,10 @@ class Life:
         self.synced = self.written
         self._write(self.written, b"")
         self.saved = self.saved or checkpoint.load(self.config["state_dir"])[0][0]
-        fold, clock = self.fold(self.batch()), {"last_ns": self.world.mono, "wall_ns": self.world.wall}
-        tables = checkpoint.tables_of(fold.core)
-        self.saved = dataclasses.replace(self.saved, position=fold.position, trades=fold.trades, tables=tables, **clock)
+        fold = self.fold(self.batch())
+        changed: dict[str, Any] = {"position": fold.position, "trades": fold.trades}
+        changed |= {"last_ns": self.world.mono, "wall_ns": self.world.wall, "tables": checkpoint.tables_of(fold.core)}
+        self.saved = dataclasses.replace(self.saved, **changed)
         checkpoint.save(self.config["state_dir"], self.saved)
         self.world.note(f"checkpoint at record {fold.position}")
 

@@ -32,6 +32,7 @@ from venue.grids import grids_of, symbols_of
 
 Slot = npt.NDArray[np.int64]
 LAPSE_CLOSE_NS = wi.LAPSE_CLOSE_NS
+PLACED = (et.CM_ORDER_ID, et.CM_INSTRUMENT, et.CM_SIDE, et.CM_TYPE, et.CM_PRICE_TICKS, et.CM_LOTS)
 
 
 class Watcher:
@@ -287,9 +288,9 @@ class Loop:
                 continue
             row, why = int(m[et.CM_ROW]), refusal
             if why == lay.REASON_NONE:
-                words = [int(m[k]) for k in (et.CM_ORDER_ID, et.CM_INSTRUMENT, et.CM_SIDE, et.CM_TYPE, et.CM_PRICE_TICKS)]
-                grids, lots = (self.symbols, self.grids), int(m[et.CM_LOTS])
-                end = encode.encode_place(self._send, 0, *words, lots, *grids, wall_ms, self.window_ms, 0)
+                words: list[Any] = [int(m[k]) for k in PLACED]
+                words += [self.symbols, self.grids, wall_ms, self.window_ms, 0]
+                end = encode.encode_place(self._send, 0, *words)
                 why = lay.REASON_NONE if end > 0 else lay.REASON_SEND_FAILED
             if why == lay.REASON_NONE:
                 frames.append(self._send[:end].tobytes())

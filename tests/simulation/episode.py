@@ -129,16 +129,16 @@ class Episode:
         life, guard = self.life, self.guard
         if life is None or self._busy:
             return
-        if life.dead:
-            if guard.latch is None:
-                guard.kill("dead", "the execution process died")
-            elif guard.proven:
-                self._resume()
-        elif guard.latch is None and not guard.armed and life.reconciled:
+        if life.dead and guard.latch is None:
+            guard.kill("dead", "the execution process died")
+        elif guard.latch is not None:
+            if guard.proven:
+                self._resume(life)
+        elif not guard.armed and life.reconciled:
             self.world.note("supervisor: armed")
             guard.armed = life.loop.armed = True
 
-    def _resume(self) -> None:
+    def _resume(self, life: Life) -> None:
         if self._resume_at is None:
             self._resume_at = (
                 self.world.now + self.random.randrange(1000, 2500) * MS
@@ -146,8 +146,11 @@ class Episode:
         if self.world.now >= self._resume_at:
             self._resume_at = None
             self.guard.resume()
-            self._between_lives()
-            self.begin_life()
+            if life.dead:
+                self._between_lives()
+                self.begin_life()
+            else:  # it began while trading was latched, and gets its key now
+                self.guard.life = life
 
     def _between_lives(self) -> None:
         """8: the files say what the dead one knew, and starting twice is starting once."""

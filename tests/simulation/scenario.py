@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from fabric import layout
+from tests.simulation.crowd import SIDES
 from tests.simulation.net import MANAGEMENT_KEY
 from tests.simulation.world import DAY, MS, S
 
@@ -71,8 +72,8 @@ class Scenario:
             return
         self.middle[symbol] += round(self._market.gauss(0, self.step))
         if self._market.random() < 0.1:
-            side = self._market.choice(("buy", "sell"))
-            self.house.exchange.settle(self.house.crowd.take(symbol, side, self._market.randrange(1, 3000)))  # type: ignore[arg-type]
+            side = self._market.choice(SIDES)
+            self.house.exchange.settle(self.house.crowd.take(symbol, side, self._market.randrange(1, 3000)))
         self._move(symbol)
 
     def _move(self, symbol: str) -> None:

@@ -287,6 +287,8 @@ class Loop:
             if m[et.CM_KIND] != et.COMMAND_PLACE:
                 continue
             row, why = int(m[et.CM_ROW]), refusal
+            if why == lay.REASON_NONE and self.core.orders[row, et.OR_CANCEL_WANTED]:
+                why = int(self.core.orders[row, et.OR_REASON])
             if why == lay.REASON_NONE:
                 words: list[Any] = [int(m[k]) for k in PLACED]
                 words += [self.symbols, self.grids, wall_ms, self.window_ms, 0]

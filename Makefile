@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test properties chaos-fabric mutants check model model-lease bench bench-fabric bench-exec top stats kill drill clean
+.PHONY: help run run-colo venue test properties sim chaos-fabric mutants check model model-lease bench bench-fabric bench-exec top stats kill drill clean
 
 VENV := .venv
 PEERS := bench/peers/.venv
@@ -31,6 +31,10 @@ test: check ## style, types and all tests
 
 properties: $(STAMP) ## look for examples that break a property, other ones each time: ROUNDS=
 	@for _ in $$(seq $(or $(ROUNDS),3)); do PULEX_PROPERTIES=search $(VENV)/bin/python -m pytest -m hypothesis || exit 1; done
+
+sim: $(STAMP) ## the whole system on a fake clock, faults from the seed: SEED= COUNT= MINUTES= SAFETY= PLANTED= JSON= (docs/simulation.md)
+	@$(VENV)/bin/python -m tests.simulation --seed $(or $(SEED),1) --count $(or $(COUNT),$(if $(MINUTES),1000000,1)) \
+	  --minutes $(or $(MINUTES),0) --safety $(or $(SAFETY),3) $(if $(PLANTED),--planted $(PLANTED)) $(if $(JSON),--json $(JSON))
 
 mutants: $(STAMP) ## each small change of the risk kernels must be noticed by their tests: FILES="risk/gate.py" JOBS= ONLY=survivors
 	@$(VENV)/bin/python -m tests.mutants $(or $(FILES),risk/rate.py risk/gate.py risk/breakers.py risk/checks.py) \

@@ -11,7 +11,7 @@ began and is not found open becomes unknown and is asked about; ``found_missing`
 
 from __future__ import annotations
 
-from engine import markouts, orders, signals, tables
+from engine import amends, markouts, orders, signals, tables
 from engine.commands import emit_foreign_cancel, journal, order_record
 from fabric import layout
 from fabric.jit import kernel
@@ -187,7 +187,7 @@ def on_order_event(c, event, row, now_ns):
     was_open = orders.is_open(o[tables.OR_STATE])
     if kind == layout.EVENT_ACK:
         order_record(c, layout.JOURNAL_ACK, row, 0, event[tables.EV_VENUE_ID], now_ns)
-        if orders.on_ack(c, row, event[tables.EV_VENUE_ID], now_ns) != 0:
+        if orders.on_ack(c, row, event[tables.EV_VENUE_ID]) != 0:
             breakers.order_result(c.account, c.owners, o[tables.OR_OWNER], 0, c.limits, now_ns)
     elif kind == layout.EVENT_REJECT:
         order_record(c, layout.JOURNAL_REJECT, row, reason, 0, now_ns)
@@ -205,7 +205,7 @@ def on_order_event(c, event, row, now_ns):
     elif kind == layout.EVENT_AMENDED:
         on_amended(c, row, event[tables.EV_LOTS], now_ns)
     elif kind == layout.EVENT_AMEND_REJECT:
-        orders.on_amend_reject(c, row, reason, now_ns)
+        amends.on_reject(c, row, reason, now_ns)
     elif kind == layout.EVENT_FOUND_OPEN:
         found_open(c, row, event, now_ns)
     elif kind == layout.EVENT_FOUND_MISSING:
@@ -218,7 +218,7 @@ def on_order_event(c, event, row, now_ns):
 @kernel
 def on_amended(c, row, lots, now_ns):
     """Smaller at the venue; filled to the new size before we heard of it means that it has ended."""
-    if orders.on_amended(c, row, lots, now_ns) != 0 and c.orders[row, tables.OR_LEAVES] == 0:
+    if amends.on_amended(c, row, lots, now_ns) != 0 and c.orders[row, tables.OR_LEAVES] == 0:
         end(c, row, layout.STATE_FILLED, layout.REASON_NONE, now_ns)
     return 0
 
@@ -232,10 +232,11 @@ def found_open(c, row, event, now_ns):
         c.counters[layout.EC_RECONCILE_DIFFERENCES] += 1
         return emit_foreign_cancel(c, o[tables.OR_ID], o[tables.OR_INSTRUMENT], layout.REASON_UNKNOWN_ORDER)
     o[tables.OR_QUERIED_NS] = now_ns
-    if event[tables.EV_LOTS] > 0 and (event[tables.EV_LOTS] != o[tables.OR_LOTS] or o[tables.OR_AMEND_LOTS] > 0):
+    open_there = event[tables.EV_LOTS] > 0 and o[tables.OR_ENDED_NS] == 0
+    if open_there and (event[tables.EV_LOTS] != o[tables.OR_LOTS] or o[tables.OR_AMEND_LOTS] > 0):
         stale = o[tables.OR_AMEND_LOTS] > 0 and now_ns - o[tables.OR_AMEND_SENT_NS] <= c.scalars[tables.K_ORDER_DEADLINE_NS]
         if not stale:  # an amend that is still on its way may land after the venue looked
-            orders.resize(c, row, event[tables.EV_LOTS])
+            amends.resize(c, row, event[tables.EV_LOTS])
     if event[tables.EV_CUMULATIVE] > o[tables.OR_FILLED]:
         c.scalars[tables.K_RECONCILE_WANTED] = 1
     if o[tables.OR_STATE] == layout.STATE_UNKNOWN or o[tables.OR_STATE] == layout.STATE_PENDING_NEW:

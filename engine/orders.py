@@ -9,7 +9,7 @@ counts its leaves as exposure; a terminal row stays readable for late fills unti
 from __future__ import annotations
 
 from engine import tables
-from engine.commands import count_reason, emit, has_room, order_record
+from engine.commands import count_reason, emit, order_record
 from fabric import layout
 from fabric.jit import kernel
 from risk import account, rate
@@ -19,6 +19,7 @@ COUNTER_MASK = 0xFFFFFFFF
 CANCEL_RETRY_NS = 250_000_000
 QUOTE_BACKOFF_NS = 100_000_000
 SKIPS = 512  # rows looked at for a new order: more than any profile lets rest side by side
+AWAIT_FILLS_NS = 5_000_000_000  # several reconciliations: what has not come by then is for the position to tell
 
 
 @kernel
@@ -185,7 +186,7 @@ def close_order(c, row, state, reason, now_ns):
 def want_cancel(c, row, reason, now_ns):
     """Ask for the end of an open order; said once, then again by the timer until the venue answers."""
     o = c.orders[row]
-    if not is_open(o[tables.OR_STATE]):
+    if not is_open(o[tables.OR_STATE]) or o[tables.OR_ENDED_NS] != 0:
         return 0
     if o[tables.OR_CANCEL_WANTED] != 0 and now_ns - o[tables.OR_CANCEL_SENT_NS] < CANCEL_RETRY_NS:
         return 0
@@ -213,24 +214,6 @@ def is_known(state):
 
 
 @kernel
-def want_amend(c, row, lots, now_ns):
-    """Ask for a smaller order, ``lots`` in all, at its place in the queue. It counts in full until the venue has answered."""
-    o = c.orders[row]
-    resting = o[tables.OR_STATE] == layout.STATE_LIVE or o[tables.OR_STATE] == layout.STATE_PARTIALLY_FILLED
-    if not resting or o[tables.OR_CANCEL_WANTED] != 0 or lots >= o[tables.OR_LOTS] or lots <= o[tables.OR_FILLED]:
-        return 0
-    if has_room(c) == 0 or emit(c, tables.COMMAND_AMEND, row, layout.REASON_REQUESTED) == 0:
-        return 0
-    c.commands[c.scalars[tables.K_COMMANDS] - 1, tables.CM_LOTS] = lots
-    rate.take_message(c.rate, now_ns)
-    o[tables.OR_AMEND_LOTS] = lots
-    o[tables.OR_AMEND_SENT_NS] = now_ns
-    set_state(c, row, layout.STATE_PENDING_REPLACE)
-    order_record(c, layout.JOURNAL_AMEND_INTENT, row, layout.REASON_REQUESTED, lots, now_ns)
-    return 1
-
-
-@kernel
 def cancel_matching(c, instrument, owner, increasing_only, reason, now_ns):
     """Cancel all live orders of an instrument and an owner (-1: any); with ``increasing_only`` the exits stay."""
     row = c.scalars[tables.K_LIVE_HEAD]
@@ -247,14 +230,13 @@ def cancel_matching(c, instrument, owner, increasing_only, reason, now_ns):
 
 
 @kernel
-def on_ack(c, row, venue_id, now_ns):
+def on_ack(c, row, venue_id):
     """The venue has the order."""
     o = c.orders[row]
     if not is_open(o[tables.OR_STATE]):
         c.counters[layout.EC_EVENTS_LATE] += 1
         return 0
     o[tables.OR_VENUE_ID] = venue_id
-    o[tables.OR_ACKED_NS] = now_ns
     c.counters[layout.EC_ORDERS_ACKED] += 1
     known(c, row)
     return 1
@@ -262,8 +244,10 @@ def on_ack(c, row, venue_id, now_ns):
 
 @kernel
 def known(c, row):
-    """An order that the venue just spoke of as open is pending or unknown no more."""
+    """An order that the venue just spoke of as open is pending or unknown no more; one that has ended there stays unknown."""
     o = c.orders[row]
+    if o[tables.OR_ENDED_NS] != 0:
+        return 0
     if o[tables.OR_CANCEL_TRIES] > 0:
         set_state(c, row, layout.STATE_PENDING_CANCEL)
     elif o[tables.OR_AMEND_LOTS] > 0:
@@ -299,6 +283,8 @@ def on_closed(c, row, state, reason, cumulative, now_ns):
     if not is_open(o[tables.OR_STATE]):
         c.counters[layout.EC_EVENTS_LATE] += 1
         return 0
+    if cumulative > o[tables.OR_FILLED] and awaits_fills(c, row, cumulative, now_ns) != 0:
+        return 0
     if state == layout.STATE_EXPIRED:
         c.counters[layout.EC_ORDERS_EXPIRED] += 1
     else:
@@ -309,53 +295,36 @@ def on_closed(c, row, state, reason, cumulative, now_ns):
 
 
 @kernel
-def resize(c, row, lots):
-    """The venue says how large the order is in all; a size that it cannot have asks for a reconciliation."""
+def awaits_fills(c, row, cumulative, now_ns):
+    """1 while fills of an order that has ended are still to come: they are exposure, so it stays open, as unknown.
+
+    It becomes as large as what has traded, so that its last fill ends it. Without them it ends by the venue's next word
+    after AWAIT_FILLS_NS; until then every reconciliation has asked for them.
+    """
     o = c.orders[row]
-    o[tables.OR_AMEND_LOTS] = 0
-    if lots > o[tables.OR_LOTS] or lots < o[tables.OR_FILLED]:
-        c.scalars[tables.K_RECONCILE_WANTED] = 1
-    o[tables.OR_LOTS] = max(lots, o[tables.OR_FILLED])
-    set_leaves(c, row, o[tables.OR_LOTS] - o[tables.OR_FILLED])
-    return 0
-
-
-@kernel
-def on_amended(c, row, lots, now_ns):
-    """The order is ``lots`` in all now. Fills that were on their way meanwhile count against that."""
-    if not is_open(c.orders[row, tables.OR_STATE]) or lots <= 0:
-        c.counters[layout.EC_EVENTS_LATE] += 1
+    if o[tables.OR_ENDED_NS] == 0:
+        o[tables.OR_ENDED_NS] = now_ns
+    elif now_ns - o[tables.OR_ENDED_NS] > AWAIT_FILLS_NS:
         return 0
-    c.counters[layout.EC_ORDERS_AMENDED] += 1
-    resize(c, row, lots)
-    known(c, row)
-    return 1
-
-
-@kernel
-def on_amend_reject(c, row, reason, now_ns):
-    """It is as large as it was; if the venue says that it is gone, or says nothing usable, it is asked about."""
-    o = c.orders[row]
-    c.counters[layout.EC_AMEND_REJECTS] += 1
-    o[tables.OR_AMEND_LOTS] = 0
-    if not is_open(o[tables.OR_STATE]):
-        return 0
-    if reason == layout.REASON_DEADLINE_PASSED:
-        known(c, row)
-        return 0
+    o[tables.OR_LOTS] = min(cumulative, o[tables.OR_LOTS])
+    set_leaves(c, row, max(o[tables.OR_LOTS] - o[tables.OR_FILLED], 0))
     make_unknown(c, row, now_ns)
     return 1
 
 
 @kernel
 def on_cancel_reject(c, row, reason, now_ns):
-    """The venue will not cancel: if it says the order is gone, its end is unknown until asked; else it is said again."""
+    """The venue will not cancel: if it says the order is gone, its end is unknown until asked; else it is said again.
+
+    At once only the first time: a venue that finds each of our cancels too late must not get them as fast as it answers.
+    """
     o = c.orders[row]
     c.counters[layout.EC_CANCEL_REJECTS] += 1
     if not is_open(o[tables.OR_STATE]):
         return 0
     if reason == layout.REASON_DEADLINE_PASSED:
-        o[tables.OR_CANCEL_SENT_NS] = now_ns - CANCEL_RETRY_NS
+        if o[tables.OR_CANCEL_TRIES] <= 1:
+            o[tables.OR_CANCEL_SENT_NS] = now_ns - CANCEL_RETRY_NS
         return 0
     make_unknown(c, row, now_ns)
     return 1

@@ -83,7 +83,10 @@ def check_unsent(w, n):
 
 @kernel
 def encode_places(w, n, c, count, wall_ms, reason, now_ns):
-    """Encode new orders, or report why not; encoded ones have CM_REASON 0. Returns how many were encoded."""
+    """Encode new orders, or report why not; encoded ones have CM_REASON 0. Returns how many were encoded.
+
+    One that is not wanted any more, by what happened later in this pass, does not leave.
+    """
     send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
     instruments = n[wi.WN_INSTRUMENTS]
     symbols = octet_table(w[wi.WI_SYMBOLS], instruments, vt.SYMBOL_BYTES)
@@ -94,6 +97,8 @@ def encode_places(w, n, c, count, wall_ms, reason, now_ns):
         if m[et.CM_KIND] != et.COMMAND_PLACE:
             continue
         why = reason
+        if why == lay.REASON_NONE and c.orders[m[et.CM_ROW], et.OR_CANCEL_WANTED] != 0:
+            why = c.orders[m[et.CM_ROW], et.OR_REASON]  # its cancel leaves first, and would find nothing
         if why == lay.REASON_NONE:
             end = purpleflea_encode.encode_place(
                 send,
@@ -132,6 +137,8 @@ def encode_amends(w, n, c, count, wall_ms, reason, now_ns):
         if m[et.CM_KIND] != et.COMMAND_AMEND:
             continue
         why, at = reason, n[wi.WN_SEND_END] + frames.ROOM
+        if c.orders[m[et.CM_ROW], et.OR_CANCEL_WANTED] != 0:
+            why = lay.REASON_REQUESTED  # its cancel leaves first
         if why == lay.REASON_NONE:
             order_id, instrument, lots = m[et.CM_ORDER_ID], m[et.CM_INSTRUMENT], m[et.CM_LOTS]
             end = purpleflea_encode.encode_amend(send, at, order_id, instrument, lots, grids, wall_ms, window_ms)

@@ -9,7 +9,7 @@ and the slot is filled again when the venue has confirmed. A protective pull ign
 
 from __future__ import annotations
 
-from engine import orders, router, submit, tables
+from engine import amends, orders, router, submit, tables
 from fabric import layout
 from fabric.jit import kernel
 from risk import account, gate
@@ -83,7 +83,7 @@ def move(c, row, price_ticks, lots, now_ns):
         return 0
     if same_price and reduced < o[tables.OR_LEAVES]:
         if may_shrink(c, row, reduced) != 0:
-            return orders.want_amend(c, row, o[tables.OR_FILLED] + reduced, now_ns)
+            return amends.want(c, row, o[tables.OR_FILLED] + reduced, now_ns)
     elif same_price and in_front(c, row, shown) != 0:
         c.counters[layout.EC_QUOTES_KEPT] += 1
         return 0

@@ -47,7 +47,7 @@ TIMES = {
     "subbooks": (risk.SB_ENTRY_NS,),
     "positions": (risk.PO_LAST_FILL_NS,),
     "signals": (tables.SG_ISSUED_NS, tables.SG_EXPIRES_NS, tables.SG_ENTERED_NS, tables.SG_LAST_ORDER_NS),
-    "orders": (tables.OR_SENT_NS, tables.OR_DEADLINE_NS, tables.OR_ACKED_NS),
+    "orders": (tables.OR_SENT_NS, tables.OR_DEADLINE_NS, tables.OR_ENDED_NS, tables.OR_AMEND_SENT_NS),
 }
 
 

@@ -38,10 +38,12 @@ ORDER = words(
     _here,
     "OR",
     "id state owner instrument side type price_ticks lots filled leaves signal_row signal_id sent_ns deadline_ns "
-    "decision_x2_ticks venue_id cancel_sent_ns model_hash prompt_hash is_exit slot acked_ns last_trade_id cost_e8 "
+    "decision_x2_ticks venue_id cancel_sent_ns model_hash prompt_hash is_exit slot ended_ns last_trade_id cost_e8 "
     "fees_e8 realised_e8 reason cancel_wanted cancel_tries queried_ns next_live previous_live amend_lots amend_sent_ns "
     "ahead_lots",
-)  # amend_lots: the size in all that was asked for, 0 = none; ahead_lots: at most so much stands in front of it, -1 unknown
+)
+# ended_ns: when the venue first said that it has ended, of an order whose fills are not all here yet; else 0. amend_lots: the
+# size in all that was asked for, 0 = none. ahead_lots: at most so much stands in front of it, -1 unknown.
 
 SIGNAL_ROWS = 256
 SIGNAL_IDS = 4096  # one-shots taken, the last ones by id: more than any profile takes in an hour

@@ -152,6 +152,8 @@ def decide(watch: Watch, seen: Seen, clocks: Clocks, rules: Rules, armed: bool) 
     pulse, found = observe(watch.pulse, seen, watch.epoch, now, bounds)
     watch = replace(watch, pulse=pulse)
     fault, why = _fault(watch, seen, found, clocks, own_gap, rules)
+    if fault == "clock_jump" and watch.state == layout.LEASE_WITHHELD:  # before the first grant: this look only
+        watch = replace(watch, slip_ns=clocks.boot_ns - now)
     if fault:
         return _act(watch, fault, why, rules)
     if watch.state == layout.LEASE_GRANTED:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine import core, orders, submit, tables
+from engine import amends, core, orders, submit, tables
 from fabric import layout
 from risk import account
 from risk import tables as risk
@@ -269,7 +269,7 @@ class Orders(RuleBasedStateMachine):
         """Asked for or not, the venue says how large the order is in all."""
         row = self.pick(data)
         if ask:
-            orders.want_amend(self.run.c, row, lots, self.run.now)
+            amends.want(self.run.c, row, lots, self.run.now)
             self.run.commands()
         self.run.event("amended", order_id=self.run.get(row, "id"), lots=lots)
         entry = self.model[row]

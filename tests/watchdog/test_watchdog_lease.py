@@ -292,6 +292,16 @@ def test_suspend_and_a_clock_that_goes_back_are_a_clock_jump(ahead_ms: int) -> N
     assert world.step(ms=-1) == "lapse"
 
 
+def test_a_suspend_before_the_first_grant_costs_nothing_but_that_look() -> None:
+    world = World()
+    assert world.step(armed=False) == world.step(armed=False) == "none"
+    world.boot_ahead = 60_000 * MS
+    assert (world.step(), world.fault) == ("none", "clock_jump")
+    assert world.step() == "grant"
+    world.boot_ahead *= 2
+    assert world.step() == "lapse"
+
+
 def test_the_wall_clock_is_read_by_nothing_that_judges_a_lease() -> None:
     for module in (lease_module, pulse_module, beat_module, sentry_module):
         source = inspect.getsource(module)

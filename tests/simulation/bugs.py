@@ -98,7 +98,8 @@ def fill_of_the_wrong_size() -> AbstractContextManager[Any]:
     def change(original: Any, house: VenueHouse, session: Any, payload: bytes, late: int) -> Any:
         if payload.startswith(b'{"type":"fill"'):
             said = orjson.loads(payload)
-            payload = orjson.dumps(said | {"quantity": str(2 * Decimal(said["quantity"]))})
+            if "quantity" in said:
+                payload = orjson.dumps(said | {"quantity": str(2 * Decimal(said["quantity"]))})
         return original(house, session, payload, late)
 
     return around(VenueHouse, "deliver", change)
@@ -154,7 +155,7 @@ def sent_again_blindly() -> AbstractContextManager[Any]:
 
 PLANTED: dict[str, tuple[Plant, str, int]] = {  # the bug, the rule that it breaks, seeds within which that is found
     "fill_booked_twice": (fill_booked_twice, "6 ", 20),
-    "unknown_timed_out_to_rejected": (unknown_timed_out_to_rejected, "2 ", 60),
+    "unknown_timed_out_to_rejected": (unknown_timed_out_to_rejected, "2 ", 150),
     "lease_not_checked": (lease_not_checked, "1 ", 40),
     "exit_blocked_by_a_breaker": (exit_blocked_by_a_breaker, "7 ", 200),
     "loss_streak_reset_by_restart": (loss_streak_reset_by_restart, "8 ", 200),

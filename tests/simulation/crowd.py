@@ -27,6 +27,9 @@ class Crowd:
     def cancel(self, order: Order, now_us: int) -> bool:
         return self.books[order.symbol].cancel(order)
 
+    def shrink(self, order: Order, lots: int, now_us: int) -> bool:
+        return self.books[order.symbol].shrink(order, lots)
+
     def would_cross(self, order: Order) -> bool:
         return self.books[order.symbol].would_cross(order)
 

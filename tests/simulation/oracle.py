@@ -45,6 +45,7 @@ class Oracle(Watcher):
         self.orders: dict[int, dict[str, Any]] = {}
         self.ended: set[int] = set()
         self.last_id = 0
+        self.unused: set[int] = set()  # ids of orders that were decided and did not leave
         self.sends: deque[int] = deque()
         self.cancels: dict[str, deque[int]] = {}
         self.gate = GateProbe(self.world, self.config)
@@ -89,6 +90,7 @@ class Oracle(Watcher):
         _, epoch, _ = layout.split_order_id(number)
         is_exit = bool(c.orders[row, et.OR_IS_EXIT])
         self.require(number > self.last_id, "1 gateway", f"order {number} after {self.last_id}")
+        self.require(number not in self.unused, "1 gateway", f"id {number} used again")
         self.last_id = number
         until = self.episode.guard.until.get(epoch, 0)
         watch = self.episode.guard.watch
@@ -159,8 +161,16 @@ class Oracle(Watcher):
         life = self.episode.life
         assert life is not None
         number = int(life.core.orders[row, et.OR_ID])
-        self.require(number > self.last_id, "1 gateway", f"id {number} used again")
-        self.last_id = number
+        self.require(number not in self.orders and number not in self.unused, "1 gateway", f"id {number} used again")
+        self.unused.add(number)
+
+    def amending(self, frame: bytes) -> None:
+        """A smaller size leaves: under the same permission as an order, and for an order that left before."""
+        number = int(orjson.loads(frame)["client_order_id"])
+        self.require(number in self.orders, "1 gateway", f"amend of {number}, which was never sent")
+        _, epoch, _ = layout.split_order_id(number)
+        until = self.episode.guard.until.get(epoch, 0)
+        self.require(self.world.now < until, "1 gateway", f"amend of {number} without permission")
 
     def heard(self, fields: dict[str, Any]) -> None:
         """At the venue, just before it acts."""

@@ -42,6 +42,7 @@ class Watcher:
     def row(self, event: Slot) -> None: ...
     def sending(self, frame: bytes, row: int) -> None: ...
     def cancelling(self, frame: bytes) -> None: ...
+    def amending(self, frame: bytes) -> None: ...
     def unsent(self, row: int) -> None: ...
 
 
@@ -247,10 +248,11 @@ class Loop:
             frames = self._encode_cancels(commands, wall_ms)
         cancels = len(frames)
         refusal = self._refusal(journaled, now) if count else lay.REASON_NONE
+        amends = self._encode_amends(commands, wall_ms, refusal, frames, now)
         places = self._encode_places(commands, wall_ms, refusal, frames, now)
         code = vt.CLOSE_NONE
         if self.pipe is not None and frames:
-            code = self._send_all(commands, places, frames, cancels, now)
+            code = self._send_all(commands, places, amends, frames, cancels, now)
         else:
             self._report_cancels(commands, False, now)
         c.scalars[et.K_COMMANDS] = 0
@@ -281,6 +283,20 @@ class Loop:
             return int(lay.REASON_JOURNAL_FULL)
         return int(lay.REASON_NONE if self.pipe is not None else lay.REASON_SESSION_DOWN)
 
+    def _encode_amends(self, commands: Slot, wall_ms: int, refusal: int, frames: list[bytes], now: int) -> list[int]:
+        amends = []
+        for m in commands[commands[:, et.CM_KIND] == et.COMMAND_AMEND]:
+            row, end = int(m[et.CM_ROW]), -1
+            if refusal == lay.REASON_NONE and not self.core.orders[row, et.OR_CANCEL_WANTED]:
+                words: list[Any] = [int(m[k]) for k in (et.CM_ORDER_ID, et.CM_INSTRUMENT, et.CM_LOTS)]
+                end = encode.encode_amend(self._send, 0, *words, self.grids, wall_ms, self.window_ms)
+            if end > 0:
+                frames.append(self._send[:end].tobytes())
+                amends.append(row)
+            else:
+                cores.amend_said(self.core, row, cores.NOT_SENT, now)
+        return amends
+
     def _encode_places(self, commands: Slot, wall_ms: int, refusal: int, frames: list[bytes], now: int) -> list[int]:
         places = []
         for m in commands:
@@ -302,25 +318,30 @@ class Loop:
                 cores.placed(self.core, row, cores.NOT_SENT, why, now)
         return places
 
-    def _send_all(self, commands: Slot, places: list[int], frames: list[bytes], cancels: int, now: int) -> int:
+    def _send_all(
+        self, commands: Slot, places: list[int], amends: list[int], frames: list[bytes], cancels: int, now: int
+    ) -> int:
         """The one call. 0, or a close code when the socket took only a part."""
         assert self.pipe is not None
-        if places and not self.lease_holds(now):  # the last step before send
-            self._report_places(places, cores.NOT_SENT, lay.REASON_LEASE_LAPSED, now)
-            places, frames = [], frames[:cancels]
+        if places + amends and not self.lease_holds(now):  # the last step before send
+            self._report_places(places, amends, cores.NOT_SENT, lay.REASON_LEASE_LAPSED, now)
+            places, amends, frames = [], [], frames[:cancels]
         weather = self.venue.weather
         partly = bool(places) and weather.partly()
         for frame in frames:
             self.world.note(f"says: {frame.decode()}")
         for frame in frames[:cancels]:
             self.watcher.cancelling(frame)
-        for row, frame in zip(places, frames[cancels:], strict=True):
+        orders = cancels + len(amends)
+        for frame in frames[cancels:orders]:
+            self.watcher.amending(frame)
+        for row, frame in zip(places, frames[orders:], strict=True):
             self.watcher.sending(frame, row)
         self.killed_at("intent", places)
         self.venue.send(self.pipe, frames[:-1] if partly else frames, weather.late_send())
         self.killed_at("sent", places)
         self.orders_sent += len(places)
-        self._report_places(places, cores.IN_DOUBT if partly else cores.SENT, lay.REASON_NONE, now)
+        self._report_places(places, amends, cores.IN_DOUBT if partly else cores.SENT, lay.REASON_NONE, now)
         self._report_cancels(commands, True, now)
         return int(vt.CLOSE_PARTIAL if partly else vt.CLOSE_NONE)
 
@@ -330,7 +351,9 @@ class Loop:
             self.die(point)
             raise Died
 
-    def _report_places(self, places: list[int], outcome: int, reason: int, now: int) -> None:
+    def _report_places(self, places: list[int], amends: list[int], outcome: int, reason: int, now: int) -> None:
+        for row in amends:
+            cores.amend_said(self.core, row, outcome, now)
         for row in places:
             cores.placed(self.core, row, outcome, reason, now)
 

@@ -1,4 +1,5 @@
-/* LD_PRELOAD: CLOCK_REALTIME and CLOCK_BOOTTIME with offsets in ns, read from the file named by CHAOS_CLOCKS (two int64). */
+/* LD_PRELOAD: CLOCK_REALTIME and CLOCK_BOOTTIME with offsets, fsync and fdatasync with a delay: three int64 of ns in the file
+   that CHAOS_CLOCKS names, to be changed at any time. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -23,6 +24,26 @@ __attribute__((constructor)) static void begin(void)
             offsets = page;
         close(fd);
     }
+}
+
+static void stall(void)
+{
+    int64_t ns = offsets ? offsets[2] : 0;
+    struct timespec wait = {ns / 1000000000LL, ns % 1000000000LL};
+    if (ns > 0)
+        nanosleep(&wait, 0);
+}
+
+int fsync(int fd)
+{
+    stall();
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd);
+}
+
+int fdatasync(int fd)
+{
+    stall();
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *at)

@@ -50,7 +50,9 @@ def figures(ledger: Ledger, fault_us: int) -> Figures:
     still = [order for order in rested + after if order["status"] == "open"]
     gone = [order["ended_ts"] for order in rested + after]
     ids = {order["client_order_id"] for order in orders}
-    fills = [fill["exchange_ts"] for fill in ledger["fills"] if fill["client_order_id"] in ids and fill["exchange_ts"] > fault_us]
+    fills = [
+        fill["exchange_ts"] for fill in ledger["fills"] if fill["client_order_id"] in ids and fill["exchange_ts"] > fault_us
+    ]
     dead = [key["revoked_ts"] for key in keys]
     refused = [use["ts"] for key in keys for use in key["refused"] if use["ts"] >= (key["revoked_ts"] or 1 << 62)]
 

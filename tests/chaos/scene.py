@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ from ops import config as configuration
 from ops import instance
 from ops.placement import place, read_host
 from risk import limits as risk_limits
-from tests.chaos.judge import Ledger, keys_at, trading_keys
+from tests.chaos.judge import Ledger, trading_keys
 from tests.chaos.strategies import tireless
 from tests.system.house import NAME, House, now_us
 from watchdog.client import WatchdogError, request
@@ -72,19 +73,28 @@ class Warm:
     """The process from which houses are forked; shared by all scenes of a run."""
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[str] | None = None
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.lock = threading.Lock()
 
     def start(self, run_dir: pathlib.Path, planted: str, preload: dict[str, str]) -> int:
-        """Fork a house; its supervisor's pid."""
-        if self.process is None or preload:
-            process = self._begin(run_dir, preload)
-            self.process = process if not preload else self.process
-        else:
-            process = self.process
-        assert process.stdin and process.stdout
-        process.stdin.write(json.dumps({"run_dir": str(run_dir), "planted": planted}) + "\n")
-        process.stdin.flush()
-        return int(json.loads(process.stdout.readline())["pid"])
+        """Fork a house; its supervisor's pid. What has to be in the environment from the first has a process of its own."""
+        name = preload.get("CHAOS_CLOCKS", "")
+        if name not in self.processes:
+            self.processes[name] = self._begin(run_dir, preload)
+        return self._ask({"run_dir": str(run_dir), "planted": planted}, name)
+
+    def _ask(self, message: dict[str, Any], name: str = "") -> int:
+        process = self.processes[name]
+        assert process.stdin
+        assert process.stdout
+        with self.lock:
+            process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+            return int(json.loads(process.stdout.readline())["pid"])
+
+    def second(self, run_dir: pathlib.Path) -> int:
+        """Another execution process of a house that has one; its pid."""
+        return self._ask({"run_dir": str(run_dir), "second": True})
 
     def _begin(self, run_dir: pathlib.Path, preload: dict[str, str]) -> subprocess.Popen[str]:
         env = os.environ | {"PULEX_CACHE_DIR": str(cache_dir()), "OPENBLAS_NUM_THREADS": "1"} | preload
@@ -92,17 +102,15 @@ class Warm:
             [sys.executable, "-m", "tests.chaos.warm", str(run_dir)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env,
         )  # fmt: skip
-        self.all = [*getattr(self, "all", []), process]
         assert process.stdout
         assert json.loads(process.stdout.readline()) == {"ready": True}
         return process
 
     def close(self) -> None:
-        for process in getattr(self, "all", []):
+        for process in self.processes.values():
             process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                stream.close()
+            with process:  # closes its pipes
+                process.wait()
 
 
 class Scene(House):
@@ -118,8 +126,9 @@ class Scene(House):
     ) -> None:
         super().__init__(home)
         self.warm, self.planted, self.changes, self.preload = warm, planted, changes or {}, preload or {}
-        self.rng, self.fault_us, self.stand = random.Random(0), 0, 0
+        self.rng, self.fault_us, self.stand, self.stand_start = random.Random(0), 0, 0, 0
         self.venue: dict[str, str] = {}
+        self.stranger = 0
         self.exchange: subprocess.Popen[bytes] | None = None
 
     # --- standing
@@ -153,6 +162,7 @@ class Scene(House):
         finally:
             os.close(lock)
         self.stand = self.warm.start(self.run_dir, self.planted, self.preload)
+        self.stand_start = process_start(self.stand)
         self.until(self._resumed, READY_S, "a watchdog")
         self.until(lambda: bool(self.tell("state", quiet=True).get("armed")), READY_S, "an armed house")
         self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders")
@@ -165,11 +175,17 @@ class Scene(House):
 
     def again(self) -> None:
         """Stand again after whatever happened: resume and restart, or build anew when the supervisor is gone."""
-        self.faults(revoke="normal", revoked_sessions_stay=False, cancel_on_disconnect=False, stop_reading_s=0, reject_all=False)
+        self.faults(
+            revoke="normal", revoked_sessions_stay=False, cancel_on_disconnect=False, stop_reading_s=0, reject_all=False
+        )
         answer = self.tell("again")
         if not answer.get("ok"):
             raise ChaosError(f"the house does not stand again: {answer.get('reason')}\n{self.tail()}")
         self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders")
+
+    def standing(self) -> bool:
+        """Its supervisor lives."""
+        return process_start(self.stand) == self.stand_start
 
     def tell(self, op: str, quiet: bool = False) -> dict[str, Any]:
         """A word to the supervisor of this stand, and its answer."""
@@ -210,7 +226,7 @@ class Scene(House):
                 pid, start = map(int, line.split())
                 if start and process_start(pid) == start:
                     found.append(pid)
-        return found + ([self.stand] if self.stand and pathlib.Path(f"/proc/{self.stand}").exists() else [])
+        return found + ([self.stand] if self.stand and self.standing() else [])
 
     def close(self) -> list[int]:
         left = self.survivors()
@@ -245,10 +261,9 @@ class Scene(House):
         self.last_ledger = self._call("GET", f"/sim/ledger?since={at_us}")
         return self.last_ledger
 
-    def revoke_by_hand(self) -> None:
-        """Somebody takes the living trading key away at the venue."""
-        key = keys_at(self.since(now_us()), now_us())[-1]
-        self._call("DELETE", f"/v1/keys/{key['key_id']}")
+    def revoke(self, key_id: str) -> None:
+        """Somebody takes a key away at the venue."""
+        self._call("DELETE", f"/v1/keys/{key_id}")
 
     def command(self, mode: int) -> None:
         """Tell the strategy how to send: past the exchange's own market."""
@@ -275,6 +290,12 @@ class Scene(House):
         file = self.run_dir / "planted.new"
         file.write_text(word)
         file.rename(self.run_dir / "planted")
+
+    def set_clock(self, word: int, ns: int) -> None:
+        """Wall clock (0), boot clock (1) of our processes ahead by so much; or how long each of their fsyncs takes (2)."""
+        with open(self.preload["CHAOS_CLOCKS"], "r+b") as file:
+            file.seek(word * 8)
+            file.write(ns.to_bytes(8, "little"))
 
     # --- what became of it
 

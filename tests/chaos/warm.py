@@ -242,7 +242,11 @@ def main() -> int:
                 return 0
             asked = json.loads(line)
             log = pathlib.Path(asked["run_dir"]) / "logs" / "supervisor.log"
-            pid = fork(lambda: house(asked["run_dir"], asked["planted"]), log, own_session=True)
+            if asked.get("second"):
+                log = log.with_name("second.log")
+                pid = fork(lambda: planted.KINDS["plain"](asked["run_dir"]).run(), log, own_session=True)
+            else:
+                pid = fork(lambda: house(asked["run_dir"], asked["planted"]), log, own_session=True)
             print(json.dumps({"pid": pid}), flush=True)
 
 

@@ -10,6 +10,7 @@ knew (``engine.restart``) is there before.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import threading
@@ -42,6 +43,17 @@ STOP_WAIT_S = 3.0
 REHEARSING = ("spin", "yield")  # a loop that sleeps when idle is meant to leave the cpu alone
 
 
+def only_one(state_dir: str) -> int:
+    """Take the state directory; the descriptor holds it until this process has ended. Raises RestartError."""
+    descriptor = os.open(os.path.join(state_dir, "execution.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise restart.RestartError("another execution process runs on this state directory: stop it first") from None
+    return descriptor
+
+
 class Execution:
     """The control thread's work; ``run`` returns the exit code."""
 
@@ -49,6 +61,7 @@ class Execution:
         self.run_dir = run_dir
         self._parent = os.getppid()
         self.config = config = load_config(run_dir)
+        self._alone = only_one(config["state_dir"])  # before anything of the life before is taken over
         placement = config["placement"]
         note = place(placement["house"], placement["lock_memory"])
         hashes = {"config_hash": config["config_hash"], "code_hash": config["code_hash"]}

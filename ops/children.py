@@ -12,6 +12,7 @@ import dataclasses
 import os
 import pathlib
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -42,6 +43,14 @@ class Child:
 
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    def lives_for(self, seconds: float) -> bool:
+        """Wait so long, and no longer than it lives: whether it does."""
+        if self.alive():
+            end = os.pidfd_open(self.pid)  # not reaped yet, so it is there
+            select.select([end], [], [], seconds)
+            os.close(end)
+        return self.alive()
 
     def ended(self) -> str:
         """How it ended, in words."""

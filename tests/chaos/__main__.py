@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import random
+import signal
 import sys
 import time
 
@@ -34,6 +35,7 @@ def main() -> int:
     def of_seed() -> int:
         return sum(row["seed"].startswith(f"{seed}-") for row in book.rows)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Chaos() as chaos:
         turn = 0
         while of_seed() < options.count:

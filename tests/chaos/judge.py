@@ -1,7 +1,7 @@
 """What the exchange's ledger says about one fault: pure, times in ms after it by the exchange's own clock.
 
 Judged are the trading keys that lived at the fault: the orders sent with them that rested or came later, their fills, the
-moment the keys died, and the first refused use. None: it did not happen, which is good for orders and fills and bad for the rest.
+moment the keys died, and the first refused use. None: it did not happen; good for orders and fills, bad for the rest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Execution processes with a defect, or with a hand inside: the real class, and what a chaos run plants in it.
 
 ``plain`` is the product's. ``handed`` obeys one word in RUN_DIR/planted (written by the run, acted on once by the control
-thread): ``cut`` ends the order session's connection, ``misbook`` moves the booked position, ``old_key`` uses the first epoch's
-key, ``eat`` takes memory until the kernel ends it. ``unleased`` is ``handed`` with its lease check without effect: the loop reads a page of
-its own that always permits, and no time gap fences it.
+thread): ``cut`` ends the order session's connection, ``misbook`` moves the booked position, ``old_key`` uses the first
+epoch's key, ``eat`` takes memory until the kernel ends it. ``unleased`` is ``handed`` with its lease check without effect:
+the loop reads a page of its own that always permits, and no time gap fences it.
 """
 
 from __future__ import annotations

@@ -147,7 +147,9 @@ def round_of(chaos: Chaos, names: Iterable[str], seed: str, lanes: int, tell: Ca
                 house, faults = waiting.pop()
             chaos.play(house, faults, seed, said)
 
-    threads = [threading.Thread(target=lane) for _ in range(lanes)]
+    if lanes == 1:
+        return lane()
+    threads = [threading.Thread(target=lane, daemon=True) for _ in range(lanes)]
     for thread in threads:
         thread.start()
     for thread in threads:

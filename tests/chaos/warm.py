@@ -10,6 +10,7 @@ product would end.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -28,7 +29,7 @@ from fabric.segment import process_start
 from ops import children, instance, supervisor, warm
 from ops.children import Backoff, Child
 from ops.instance import Paths
-from ops.supervisor import ARM_S, RESTARTED, TICK_S, StartError, Supervisor
+from ops.supervisor import ARM_S, REGISTERED, RESTARTED, TICK_S, StartError, Supervisor
 from tests.chaos import planted
 
 FORKED: dict[str, Callable[[str], Any]] = {}
@@ -110,6 +111,7 @@ class Stand(Supervisor):
     """The supervisor of one house, told what to do over a socket."""
 
     def listen(self) -> None:
+        self.parent = os.getppid()
         path = self.where.run_dir / "stand.sock"
         path.unlink(missing_ok=True)
         self.server = socket.socket(socket.AF_UNIX)
@@ -122,7 +124,7 @@ class Stand(Supervisor):
         """Keep the house standing until told to leave."""
         self.listen()
         self.start(lambda: None, None)
-        while not self.stop_asked.is_set():
+        while not self.stop_asked.is_set() and os.getppid() == self.parent:
             if self.halted and not self.ended:
                 self.ended = self.wait_for_kill()
             elif self.halted:
@@ -167,6 +169,9 @@ class Stand(Supervisor):
         self.halted, self.ended, self.armed, self.kill_test = "", {}, False, {}
         self.due.clear()
         self.set_control("armed", 0)
+        for role in REGISTERED:  # the watchdog may be another one than before
+            if role in self.running and self.running[role].alive():
+                self.expect(self.running[role])
         for role, child in list(self.running.items()):
             if not child.alive() or role == "journal":  # the journal of the life before writes its last, and ends
                 child.finish(5.0)
@@ -212,6 +217,11 @@ def house(run_dir: str, kind: str) -> int:
         os.close(held)
 
 
+def second(run_dir: str) -> int:
+    """One more execution process of a run that has one."""
+    return int(planted.KINDS["plain"](run_dir).run())
+
+
 def preload(run_dir: str) -> None:
     """Load every kernel, as ``ops.warm`` does; what had to be compiled is loaded by a fresh process instead."""
     import tempfile
@@ -244,9 +254,10 @@ def main() -> int:
             log = pathlib.Path(asked["run_dir"]) / "logs" / "supervisor.log"
             if asked.get("second"):
                 log = log.with_name("second.log")
-                pid = fork(lambda: planted.KINDS["plain"](asked["run_dir"]).run(), log, own_session=True)
+                work = functools.partial(second, asked["run_dir"])
             else:
-                pid = fork(lambda: house(asked["run_dir"], asked["planted"]), log, own_session=True)
+                work = functools.partial(house, asked["run_dir"], asked["planted"])
+            pid = fork(work, log, own_session=True)
             print(json.dumps({"pid": pid}), flush=True)
 
 

@@ -20,8 +20,8 @@ from fabric import layout
 from watchdog import lease, page, processes
 from watchdog.budget import Budget
 from watchdog.credentials import KeyRing, probe_order
-from watchdog.kill import Ladder, Tools, new_record
 from watchdog.keeper import Keeper
+from watchdog.kill import Ladder, Tools, new_record
 from watchdog.latch import Durable, latch_text
 from watchdog.revokers.build import build, mark_of
 from watchdog.revokers.crew import Crew, Reports

@@ -1,7 +1,7 @@
 """Writes in a thread of its own what a kill wants durable, so that a disk that stalls does not hold the kill up.
 
-``keep`` waits a moment, which a healthy disk needs a small part of; then the kill goes on and the write catches up, the newest
-text first. Until the disk answers again nobody waits a second time.
+``keep`` waits a moment, of which a healthy disk needs a small part; then the kill goes on and the write catches up with the
+newest text. Until the disk answers again nobody waits a second time; what it refuses is tried until it takes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 
-PATIENCE_S = 0.1
+PATIENCE_S, RETRY_S = 0.1, 0.5
 
 
 class Keeper:
@@ -30,6 +30,7 @@ class Keeper:
         with self.changed:
             self.text, self.asked = text, self.asked + 1
             mine = self.asked
+            self.changed.notify_all()
             if not self.writing:
                 self.writing = True
                 threading.Thread(target=self._run, name="keeper", daemon=True).start()
@@ -55,3 +56,6 @@ class Keeper:
             with self.changed:
                 self.done, self.error, self.late = mine, error, False
                 self.changed.notify_all()
+                if error is not None and self.text is None:
+                    self.text = text
+                    self.changed.wait_for(lambda: self.asked > mine, RETRY_S)

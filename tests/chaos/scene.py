@@ -47,7 +47,7 @@ LIMITS: dict[str, int | str] = risk_limits.profile("aggressive") | {
     "slippage_ppm": 900_000,
     "duplicate_window_ns": 0,
     "rejects_in_row": 10**9,
-    "order_rate_per_s": 100,
+    "order_rate_per_s": 60,  # a burst of all of them is no runaway
     "unsent_bytes_max": 4096,
 }
 CONFIG: dict[str, Any] = {

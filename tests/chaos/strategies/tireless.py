@@ -32,7 +32,7 @@ from strategy.api import (
     TYPE_POST_ONLY,
 )
 
-PARAMETERS = {"role": 0, "pace_ms": 20, "lots": 100}
+PARAMETERS = {"role": 0, "pace_ms": 25, "lots": 100}
 MARK = 1_234_567
 NUMBERS = 1_000
 CALM, STORM, WEDGED, SLOW = range(4)

@@ -121,7 +121,7 @@ def test_runaway_is_one_order_beyond_the_bound_of_a_beat(orders: int, what: str)
 
 def test_the_order_bound_refills_each_renew_time() -> None:
     world = World().granted()
-    assert "kill" not in {world.step(ms=40, orders=64) for _ in range(20)}
+    assert "kill" not in {world.step(ms=40, passes=10, orders=64) for _ in range(20)}
 
 
 def test_orders_running_backwards_are_no_progress() -> None:
@@ -394,4 +394,5 @@ def test_orders_under_a_renewed_permission_are_none_of_it() -> None:
     world = World()
     for _ in range(5):
         world.step(armed=False)
+    assert world.step() == "grant"
     assert {world.step(orders=1) for _ in range(50)} == {"grant", "none"}

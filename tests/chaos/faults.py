@@ -93,8 +93,8 @@ def wait_nothing(scene: Scene, fault: Fault) -> None:
 
 def wait_either(scene: Scene, fault: Fault) -> None:
     time.sleep(WATCH_S)
-    if not same_epoch(scene):
-        wait_lapse(scene, fault)
+    scene.until(lambda: same_epoch(scene) or scene.next_epoch(), RECOVER_S, "an order of this epoch or of the next one")
+    demand(scene.latch() == {}, "a lapse has latched", scene)
 
 
 def wait_gone(scene: Scene, fault: Fault) -> None:

@@ -9,10 +9,11 @@ import signal
 import time
 
 from fabric import layout
-from tests.chaos.faults import EITHER, KILL, LAPSE, NOTHING, Fault, demand, is_trading
+from tests.chaos.faults import EITHER, KILL, LAPSE, NOTHING, Fault, demand
 from tests.chaos.judge import Figures, accepted, keys_at
 from tests.chaos.scene import LIMITS, Scene
 from tests.chaos.strategies import tireless
+from tests.system.house import now_us
 
 
 def send(number: int, role: str = "execution") -> object:
@@ -68,19 +69,6 @@ def command(mode: int) -> object:
 
 def calm(scene: Scene) -> None:
     scene.command(tireless.CALM)
-
-
-def crawl(scene: Scene) -> None:
-    """Each call takes so long that the passes are too few; it ends once the lease was lost for it."""
-    scene.mark()
-    scene.command(tireless.SLOW)
-    scene.until(lambda: scene.watchdog().get("state") == "lapsed", 5.0, "a lapse")
-
-    def calmed() -> bool:  # a strategy hears nothing without a lease
-        calm(scene)
-        return scene.next_epoch() and is_trading(scene)
-
-    scene.until(calmed, 20.0, "a calm house")
 
 
 def storm(scene: Scene) -> None:
@@ -151,8 +139,11 @@ def unleased_feed_stops(scene: Scene) -> None:
     """The lease lapses because the feed is silent, and this execution does not care: it goes on sending."""
     feed = scene.pid("feed")
     os.kill(feed, signal.SIGSTOP)
-    scene.until(lambda: scene.watchdog().get("state") in ("lapsed", "killed"), 5.0, "a lapse")
-    scene.mark()
+    before_us, end = now_us(), time.monotonic() + 5.0
+    while scene.watchdog().get("state") == "granted" and time.monotonic() < end:
+        before_us = now_us()
+        time.sleep(0.002)
+    scene.fault_us = before_us
     os.kill(feed, signal.SIGCONT)
 
 
@@ -174,7 +165,6 @@ FAULTS = (
     Fault("execution_stopped", "3", send(signal.SIGSTOP), cause="silent"),
     Fault("execution_stopped_and_woken", "3", stop_and_wake, cause="silent"),
     Fault("loop_wedged", "4", command(tireless.WEDGED), cause="silent"),
-    Fault("loop_crawls", "4", crawl, LAPSE, late_ms=None, clear_ms=2500, promised=False),
     Fault("runaway_with_a_good_beat", "5", command(tireless.STORM), KILL, "runaway", "wide"),
     Fault("storm_within_the_rate", "5", storm, NOTHING, heal=calm, check=rate_held),
     Fault("beat_page_damaged", "6", overwrite(layout.H_MAGIC, 0), LAPSE),

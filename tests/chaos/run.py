@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from bench.machine import commit
 from fabric.jit import cache_dir
 from tests.chaos.catalogue import FAULTS
 from tests.chaos.faults import Fault, play, recover
@@ -36,6 +37,8 @@ HOUSES: dict[str, tuple[str, dict[str, Any]]] = {
     "clocks": ("plain", {}),
     "patient": ("plain", {}),
     "timer": ("plain", TIMER),
+    "alone": ("unleased", WIDE),  # for the control: nothing but the exchange stands in its way
+    "real": ("real", {}),  # no fork: every process starts as in the product
 }
 LIFE = 80  # faults of one house: then its ledger has grown, and a new one is built
 Say = Callable[[str], None]
@@ -157,19 +160,20 @@ def round_of(chaos: Chaos, names: Iterable[str], seed: str, lanes: int, tell: Ca
 
 
 class Book:
-    """The file of all results; what stands in it is not played again."""
+    """The file of all results, each with the commit of its sources; what stands in it is not played again."""
 
     def __init__(self, file: pathlib.Path) -> None:
-        self.file = file
+        self.file, self.commit = file, commit()
         file.parent.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
         if file.exists():
             self.rows = [json.loads(line) for line in file.read_text().splitlines()]
 
     def add(self, result: Result) -> None:
-        self.rows.append(json.loads(result.line()))
+        row = json.loads(result.line()) | {"commit": self.commit}
+        self.rows.append(row)
         with self.file.open("a") as out:
-            out.write(result.line() + "\n")
+            out.write(json.dumps(row) + "\n")
 
     def played(self, seed: str) -> set[str]:
         return {row["fault"] for row in self.rows if row["seed"] == seed}

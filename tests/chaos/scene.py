@@ -275,7 +275,9 @@ class Scene(House):
         word = mode * tireless.NUMBERS + self.rng.randrange(tireless.NUMBERS)
         price, size = f"{tireless.MARK // 100}.{tireless.MARK % 100:02d}", f"{word // 100_000}.{word % 100_000:05d}"
         trade = {"type": "trade", "price": price, "size": size, "side": "buy", "trade_id": time.time_ns() // 1000}
-        self.faults(raw=json.dumps(trade | {"symbol": SYMBOL, "exchange_ts": now_us(), "index": -1}))
+        text = json.dumps(trade | {"symbol": SYMBOL, "exchange_ts": now_us(), "index": -1})
+        for _ in range(3):  # a strategy that is not asked at this moment would not hear it; a word counts once
+            self.faults(raw=text)
 
     # --- faults
 

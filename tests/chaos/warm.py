@@ -197,7 +197,8 @@ def house(run_dir: str, kind: str) -> int:
     from engine.journal import Journal
     from feed.process import Feed
 
-    FORKED.update(journal=Journal, feed=Feed, execution=planted.KINDS[kind])
+    if kind != "real":
+        FORKED.update(journal=Journal, feed=Feed, execution=planted.KINDS[kind])
     config: dict[str, Any] = json.loads((pathlib.Path(run_dir) / "config.json").read_text())
     where = Paths(pathlib.Path(run_dir), pathlib.Path(config["state_dir"]), pathlib.Path(config["shm_dir"]))
     supervisor.children.spawn = spawn

@@ -2,8 +2,8 @@
 """For the chaos runs: two orders rest far from the touch, and immediate-or-cancel orders go on and on.
 
 ``role`` 0 keeps the resting ones, ``role`` 1 sends. A trade at the price MARK is a command, its size the mode of the
-sender (lowest part: a number that makes it new): calm, storm (as many orders as one call may make, at every call), wedged
-(it never returns), or slow (each call takes some 15 ms).
+sender (lowest part: a number that makes it new): calm, storm (as many orders as one call may make, at every call), or
+wedged (it never returns).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from strategy.api import (
 PARAMETERS = {"role": 0, "pace_ms": 25, "lots": 100}
 MARK = 1_234_567
 NUMBERS = 1_000
-CALM, STORM, WEDGED, SLOW = range(4)
+CALM, STORM, WEDGED = range(3)
 WORD, MODE, NEXT_NS, TURN, REST_BID, SPENT = range(6)
-ROUNDS = 12_000_000  # of ``spend``: some 15 ms
+FOR_EVER = 1 << 60
 
 
 def spend(state, rounds):
@@ -76,9 +76,7 @@ def decide(view, parameters, state, intents):
     if parameters[0] == 0:
         return rest(view, state, intents)
     if state[MODE] == WEDGED:
-        spend(state, 1 << 60)
-    if state[MODE] == SLOW:
-        spend(state, ROUNDS)
+        spend(state, FOR_EVER)
     count = len(intents)
     if state[MODE] != STORM:
         if view[SV_NOW_NS] < state[NEXT_NS]:

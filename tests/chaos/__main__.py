@@ -10,7 +10,7 @@ import sys
 import time
 
 from tests.chaos.catalogue import FAULTS
-from tests.chaos.run import Book, Chaos, Result, default_file, histogram, round_of, table, tell_line
+from tests.chaos.run import Book, Chaos, Result, book_of, histogram, round_of, table, tell_line
 
 SLOW = ("revocation_takes_60_s",)  # once in ten rounds
 
@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="default: a random one, printed; the same one goes on")
     parser.add_argument("--count", type=int, default=len(FAULTS), help="faults of this seed in all")
-    parser.add_argument("--file", type=pathlib.Path, default=default_file())
+    parser.add_argument("--file", type=pathlib.Path, default=book_of("faults"))
     parser.add_argument("--only", default="", help="names, with commas")
     parser.add_argument("--lanes", type=int, default=1, help="houses side by side")
     options = parser.parse_args()
@@ -29,7 +29,7 @@ def main() -> int:
     print(f"chaos: seed {seed}, {options.count} faults; results in {options.file}", flush=True)
 
     def tell(result: Result) -> None:
-        book.add(result)
+        book.add(result.row())
         print(tell_line(result, began), flush=True)
 
     def of_seed() -> int:

@@ -15,6 +15,7 @@ from tests.system.house import now_us
 KILL, LAPSE, EITHER, NOTHING, GONE = "kill", "lapse", "either", "nothing", "gone"
 PHASE_S = 0.1  # two renewals and a half: the moment of the fault is anywhere in them
 WATCH_S, RECOVER_S = 0.5, 20.0
+Inject = Callable[[Scene], Any]
 Check = Callable[[Scene, Figures], None]
 
 
@@ -36,11 +37,11 @@ class Fault:
 
     name: str
     rows: str
-    inject: Callable[[Scene], Any]
+    inject: Inject
     outcome: str = KILL
     cause: str = ""
     house: str = "plain"
-    heal: Callable[[Scene], Any] = nothing
+    heal: Inject = nothing
     check: Check = no_check
     late_ms: float | None = LATEST_ORDER_MS
     clear_ms: float | None = CLEAR_MS

@@ -9,14 +9,14 @@ import signal
 import time
 
 from fabric import layout
-from tests.chaos.faults import EITHER, KILL, LAPSE, NOTHING, Fault, demand
+from tests.chaos.faults import EITHER, KILL, LAPSE, NOTHING, Fault, Inject, demand
 from tests.chaos.judge import Figures, accepted, keys_at
 from tests.chaos.scene import LIMITS, Scene
 from tests.chaos.strategies import tireless
 from tests.system.house import now_us
 
 
-def send(number: int, role: str = "execution") -> object:
+def send(number: int, role: str = "execution") -> Inject:
     """A fault that is one signal to one process."""
 
     def inject(scene: Scene) -> None:
@@ -34,7 +34,7 @@ def wake(scene: Scene) -> None:
             os.kill(scene.pid(role), signal.SIGCONT)
 
 
-def stop_for(least_ms: float, most_ms: float) -> object:
+def stop_for(least_ms: float, most_ms: float) -> Inject:
     """STOP, then CONT after a time between the two."""
 
     def inject(scene: Scene) -> None:
@@ -57,7 +57,7 @@ def stop_and_wake(scene: Scene) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def command(mode: int) -> object:
+def command(mode: int) -> Inject:
     """The strategy behaves otherwise from now on."""
 
     def inject(scene: Scene) -> None:
@@ -88,7 +88,7 @@ def rate_held(scene: Scene, _figures: Figures) -> None:
     demand(limit * 0.75 <= most <= limit, f"{most} orders in a second, {limit} allowed", scene)
 
 
-def overwrite(word: int, value: int) -> object:
+def overwrite(word: int, value: int) -> Inject:
     """A word of the header of execution's segment is damaged: nobody beats there, nobody is permitted, until it is whole."""
 
     def inject(scene: Scene) -> None:

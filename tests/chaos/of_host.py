@@ -9,11 +9,10 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from fabric.stats import StatsReader
-from tests.chaos.faults import EITHER, GONE, KILL, LAPSE, NOTHING, Fault, demand
+from tests.chaos.faults import EITHER, GONE, KILL, LAPSE, NOTHING, Fault, Inject, demand
 from tests.chaos.judge import Figures
 from tests.chaos.of_engine import ask_kill, send, wake
 from tests.chaos.scene import Scene
@@ -24,7 +23,7 @@ LOOPS = ("watchdog", "execution", "feed", "journal", "supervisor")
 HOUR_NS, SECOND_NS = 3_600 * 10**9, 10**9
 
 
-def stop_for(role: str, seconds: float) -> Callable[[Scene], None]:
+def stop_for(role: str, seconds: float) -> Inject:
     def inject(scene: Scene) -> None:
         pid = scene.pid(role)
         scene.mark()
@@ -46,7 +45,7 @@ def pause_host(scene: Scene) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def no_more_bytes(role: str) -> Callable[[Scene], None]:
+def no_more_bytes(role: str) -> Inject:
     """The disk takes no more from this process: its files may not grow."""
 
     def inject(scene: Scene) -> None:
@@ -65,7 +64,7 @@ def full_disk_and_kill(scene: Scene) -> None:
     resource.prlimit(scene.pid("watchdog"), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def clock(word: int, ns: int) -> Callable[[Scene], None]:
+def clock(word: int, ns: int) -> Inject:
     """A clock of our processes (not the exchange's) jumps."""
 
     def inject(scene: Scene) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from tests.chaos.faults import KILL, NOTHING, Fault, demand
+from tests.chaos.faults import KILL, NOTHING, Check, Fault, Inject, demand
 from tests.chaos.judge import Figures, keys_at
 from tests.chaos.of_engine import ask_kill, calm
 from tests.chaos.scene import Scene
@@ -22,7 +22,7 @@ def revoke_by_hand(scene: Scene) -> None:
     scene.revoke(key["key_id"])
 
 
-def kill_while(heal_after_s: float, **switches: object) -> object:
+def kill_while(heal_after_s: float, **switches: object) -> Inject:
     """An operator's kill while the exchange misbehaves; it behaves again after a while."""
 
     def inject(scene: Scene) -> None:
@@ -35,7 +35,7 @@ def kill_while(heal_after_s: float, **switches: object) -> object:
     return inject
 
 
-def kill_with_slow_revocation(delay_s: float) -> object:
+def kill_with_slow_revocation(delay_s: float) -> Inject:
     def inject(scene: Scene) -> None:
         scene.faults(revoke="slow", revoke_delay_s=delay_s)
         ask_kill(scene)
@@ -43,7 +43,7 @@ def kill_with_slow_revocation(delay_s: float) -> object:
     return inject
 
 
-def proven_late(delay_s: float) -> object:
+def proven_late(delay_s: float) -> Check:
     """Not called proven before the key was dead."""
 
     def check(scene: Scene, found: Figures) -> None:
@@ -98,7 +98,7 @@ def stop_exchange(scene: Scene) -> None:
     os.kill(scene.exchange.pid, signal.SIGCONT)
 
 
-def cut(cancel: bool) -> object:
+def cut(cancel: bool) -> Inject:
     """The order session's connection is lost; the exchange cancels by itself, or does not."""
 
     def inject(scene: Scene) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from fabric.jit import ROOT
-from tests.chaos.faults import KILL, LAPSE, NOTHING, Fault, demand
+from tests.chaos.faults import KILL, LAPSE, NOTHING, Fault, Inject, demand
 from tests.chaos.judge import Figures
 from tests.chaos.of_engine import send, wake
 from tests.chaos.scene import Scene
@@ -20,7 +20,7 @@ CLONE3, ARGUMENTS = 435, 11  # words of struct clone_args
 EXIT_SIGNAL, SET_TID, SET_TID_SIZE = 4, 8, 9
 
 
-def stop_watchdog_for(seconds: float, then: int = signal.SIGCONT) -> object:
+def stop_watchdog_for(seconds: float, then: int = signal.SIGCONT) -> Inject:
     def inject(scene: Scene) -> None:
         pid = scene.pid("watchdog")
         scene.mark()
@@ -66,7 +66,7 @@ def child_with_pid(pid: int) -> bool:
     made = ctypes.PyDLL(None).syscall(CLONE3, ctypes.byref(words), ctypes.sizeof(words))
     if made == 0:
         os.execv("/bin/sleep", ["sleep", "60"])
-    return made == pid
+    return bool(made == pid)
 
 
 def recycle_pid(scene: Scene) -> None:

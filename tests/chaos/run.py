@@ -19,12 +19,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bench.machine import commit
 from fabric.jit import cache_dir
 from tests.chaos.catalogue import FAULTS
-from tests.chaos.faults import Fault, play, recover
+from tests.chaos.faults import NOTHING, Fault, play, recover
 from tests.chaos.judge import percentile
 from tests.chaos.scene import LIMITS, Scene, Warm
+from watchdog.hashes import code_hash
 
 HERE = pathlib.Path(__file__).parent
 TIMER = {"kill": {"revokers": [{"kind": "timer", "length_ms": 1000, "least_ms": 100}]}}
@@ -40,6 +40,7 @@ HOUSES: dict[str, tuple[str, dict[str, Any]]] = {
     "alone": ("unleased", WIDE),  # for the control: nothing but the exchange stands in its way
     "real": ("real", {}),  # no fork: every process starts as in the product
 }
+TIMES = ("resting_clear_ms", "last_order_ms", "key_dead_ms", "refused_ms", "last_fill_ms")
 LIFE = 80  # faults of one house: then its ledger has grown, and a new one is built
 Say = Callable[[str], None]
 
@@ -53,8 +54,8 @@ class Result:
     figures: dict[str, Any]
     failed: str = ""
 
-    def line(self) -> str:
-        return json.dumps({"seed": self.seed, "fault": self.fault, "failed": self.failed[:2000], **self.figures})
+    def row(self) -> dict[str, Any]:
+        return {"seed": self.seed, "fault": self.fault, "failed": self.failed[:4000], **self.figures}
 
 
 class Chaos:
@@ -105,7 +106,7 @@ class Chaos:
                 if scene is None:
                     scene, played = self.scene(house), 0
                 elif played >= LIFE:
-                    scene = self.drop(scene)
+                    self.drop(scene)
                     scene, played = self.scene(house), 0
                 found = play(scene, fault, seed)
                 recover(scene, fault)
@@ -115,7 +116,8 @@ class Chaos:
                 tell(Result(fault.name, seed, {"skipped": str(skip)}))
             except Exception as error:
                 tell(Result(fault.name, seed, {}, f"{type(error).__name__}: {error}"))
-                scene = self.drop(scene)
+                self.drop(scene)
+                scene = None
         self.drop(scene)
 
     def drop(self, scene: Scene | None) -> None:
@@ -160,50 +162,53 @@ def round_of(chaos: Chaos, names: Iterable[str], seed: str, lanes: int, tell: Ca
 
 
 class Book:
-    """The file of all results, each with the commit of its sources; what stands in it is not played again."""
+    """A file of rows, each with the hash of the sources that it is of. What stands in it is not played again."""
 
     def __init__(self, file: pathlib.Path) -> None:
-        self.file, self.commit = file, commit()
+        self.file, self.code = file, f"{code_hash():016x}"
         file.parent.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
         if file.exists():
-            self.rows = [json.loads(line) for line in file.read_text().splitlines()]
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            self.rows = [row for row in rows if row["code"] == self.code]
 
-    def add(self, result: Result) -> None:
-        row = json.loads(result.line()) | {"commit": self.commit}
-        self.rows.append(row)
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row | {"code": self.code})
         with self.file.open("a") as out:
-            out.write(json.dumps(row) + "\n")
+            out.write(json.dumps(self.rows[-1]) + "\n")
 
     def played(self, seed: str) -> set[str]:
         return {row["fault"] for row in self.rows if row["seed"] == seed}
 
-    def failed(self) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["failed"]]
+
+def book_of(name: str) -> pathlib.Path:
+    """Where results are kept between runs."""
+    return cache_dir() / "chaos" / f"{name}.jsonl"
 
 
-def default_file() -> pathlib.Path:
-    return cache_dir() / "chaos" / "results.jsonl"
+def spread(values: list[float]) -> dict[str, float] | None:
+    """p50, p99 and max; None of nothing."""
+    if not values:
+        return None
+    return {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
 
 
 def histogram(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Per fault: how many, and the figures of the ledger."""
-    found: dict[str, dict[str, Any]] = {}
+    """Per fault: how many, and the figures of the ledger, ms; those of the book only where it was to be emptied."""
     by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if not row["failed"] and "skipped" not in row:
             by_name[row["fault"]].append(row)
+    found: dict[str, dict[str, Any]] = {}
     for name in sorted(by_name):
-        kept = by_name[name]
-        values = {key: [row[key] for row in kept if row.get(key) is not None] for key in kept[0]}
-        clear = values["resting_clear_ms"]
-        found[name] = {"count": len(kept), "late": sum(row["late"] for row in kept)}
-        if FAULTS[name].outcome not in ("nothing", "either"):
-            found[name]["resting_clear_ms"] = {
-                "p50": percentile(clear, 0.5), "p99": percentile(clear, 0.99), "max": max(clear)
-            } if clear else None  # fmt: skip
-            for key in ("last_order_ms", "key_dead_ms", "refused_ms", "last_fill_ms"):
-                found[name][key] = {"max": max(values[key])} if values[key] else None
+        kept, fault = by_name[name], FAULTS[name]
+        ended = [row for row in kept if fault.outcome != NOTHING and row["key_dead_ms"] is not None]
+        found[name] = {"outcome": fault.outcome, "promised": fault.promised, "count": len(kept), "ended": len(ended)}
+        if ended:
+            values = {key: [row[key] for row in ended if row[key] is not None] for key in TIMES}
+            found[name] |= {"late_orders": sum(row["late"] for row in ended)}
+            found[name] |= {"resting_clear_ms": spread(values["resting_clear_ms"])}
+            found[name] |= {key: {"max": max(values[key], default=None)} for key in TIMES[1:]}
     return found
 
 

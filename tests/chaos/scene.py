@@ -178,7 +178,7 @@ class Scene(House):
             self.ask(op="resume", operator="chaos", reason="the fault was looked at")
         return bool(status) and not status.get("latched")
 
-    def again(self) -> None:
+    def again(self) -> dict[str, Any]:
         """Stand again after whatever happened: resume and restart, or build anew when the supervisor is gone."""
         self.faults(
             revoke="normal", revoked_sessions_stay=False, cancel_on_disconnect=False, stop_reading_s=0, reject_all=False
@@ -187,6 +187,7 @@ class Scene(House):
         if not answer.get("ok"):
             raise ChaosError(f"the house does not stand again: {answer.get('reason')}\n{self.tail()}")
         self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders")
+        return answer
 
     def standing(self) -> bool:
         """Its supervisor lives."""

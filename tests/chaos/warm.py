@@ -189,7 +189,8 @@ class Stand(Supervisor):
                 self._pause(0.02)
         except StartError as error:
             return {"ok": False, "reason": str(error)}
-        return {"ok": self.armed, "reason": self._arm_said, "seconds": time.monotonic() - began}
+        since = self.running["execution"].spawned_s
+        return {"ok": self.armed, "reason": self._arm_said, "execution_s": time.monotonic() - since}
 
 
 def house(run_dir: str, kind: str) -> int:

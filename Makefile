@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test properties chaos-fabric mutants check model model-lease bench bench-fabric top stats kill drill clean
+.PHONY: help run run-colo venue test properties chaos chaos-fabric mutants check model model-lease bench bench-fabric bench-kill top stats kill drill clean
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -35,6 +35,9 @@ mutants: $(STAMP) ## each small change of the risk kernels must be noticed by th
 	@$(VENV)/bin/python -m tests.mutants $(or $(FILES),risk/rate.py risk/gate.py risk/breakers.py risk/checks.py) \
 	  --jobs $(or $(JOBS),2) $(if $(ONLY),--survivors)
 
+chaos: $(STAMP) ## faults in whole systems, judged by the exchange's ledger; the same seed goes on: SEED= COUNT= ONLY=names
+	@$(VENV)/bin/python -m tests.chaos --lanes 2 $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(ONLY),--only $(ONLY))
+
 chaos-fabric: $(STAMP) ## 5,000 kills and stops of a writer and a reader of shared memory: SEED= COUNT= JSON=
 	@PYTHONPATH=tests/fabric $(VENV)/bin/python -m crash --count $(or $(COUNT),5000) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
@@ -54,6 +57,9 @@ bench-fabric: $(STAMP) ## cost of shared memory: hops, throughput against C, met
 	@$(VENV)/bin/python -c 'import faster_fifo, iceoryx2' 2>/dev/null || $(PIP) install -q -c constraints.txt faster-fifo iceoryx2 \
 	  || echo "bench-fabric: cannot install faster-fifo and iceoryx2; what is missing is left out"
 	@$(VENV)/bin/python -m bench.fabric
+
+bench-kill: $(STAMP) ## from a fault to nothing left at the exchange; false kills beside a cpu hog: ROUNDS= HOG_S=
+	@$(VENV)/bin/python -m bench.kill $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(HOG_S),--hog-s $(HOG_S))
 
 top: $(STAMP) ## dashboard of a running system (read-only)
 	@$(PULEX) top

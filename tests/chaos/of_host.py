@@ -15,7 +15,7 @@ from fabric.stats import StatsReader
 from tests.chaos.faults import EITHER, GONE, KILL, LAPSE, NOTHING, Fault, Inject, demand
 from tests.chaos.judge import Figures
 from tests.chaos.of_engine import ask_kill, send, wake
-from tests.chaos.scene import Scene
+from tests.chaos.scene import Scene, gone
 from tests.system.house import now_us
 from watchdog.processes import CGROUPS
 
@@ -157,14 +157,6 @@ def out_of_memory(scene: Scene) -> None:
         time.sleep(0.001)
     scene.fault_us = seen_us
     threading.Thread(target=remove_group, args=(group,), daemon=True).start()
-
-
-def gone(pid: int) -> bool:
-    """Ended; a zombie counts."""
-    try:
-        return b") Z" in Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return True
 
 
 def remove_group(group: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fabric.jit import ROOT
 from tests.chaos.faults import KILL, LAPSE, NOTHING, Fault, Inject, demand
-from tests.chaos.judge import Figures
+from tests.chaos.judge import Figures, accepted, keys_at
 from tests.chaos.of_engine import send, wake
 from tests.chaos.scene import Scene
 
@@ -120,17 +120,33 @@ def stop_supervisor(scene: Scene) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+def all_end(scene: Scene, _figures: Figures) -> None:
+    """Nobody of a house without a supervisor stays."""
+    scene.until(lambda: scene.survivors() == [], 20.0, "the end of all processes")
+
+
+def pulled_by_execution(scene: Scene, _figures: Figures) -> None:
+    """Without a watchdog execution cancels its own orders and closes its session, before anybody revokes its key."""
+    key = keys_at(ledger := scene.since(scene.fault_us), scene.fault_us)[0]
+    orders = [order for order in accepted(ledger, {key["key_id"]}) if order["ended_ts"] > scene.fault_us]
+    demand(all(order["ended_ts"] < key["revoked_ts"] for order in orders), "the key went first", scene)
+    demand({order["end_reason"] for order in orders} <= {"requested", "unfilled", ""}, "not cancelled by its own", scene)
+    said = (scene.run_dir / "logs" / "execution.log").read_text()
+    demand("order session ended (lapse)" in said, "its session is open", scene)
+
+
 FAULTS = (
     Fault("watchdog_killed", "7", send(signal.SIGKILL, "watchdog"), LAPSE),
     Fault("watchdog_stopped_10_ms", "7, 8", stop_watchdog_for(0.01), NOTHING),
     Fault("watchdog_stopped_600_ms", "7, 8", stop_watchdog_for(0.6), LAPSE, heal=wake),
-    Fault("watchdog_stopped_then_killed", "7", stop_watchdog_for(0.6, signal.SIGKILL), LAPSE, heal=wake),
+    Fault("watchdog_stopped_then_killed", "7", stop_watchdog_for(0.6, signal.SIGKILL), LAPSE, heal=wake,
+          check=pulled_by_execution),
     Fault("watchdog_killed_mid_kill", "7, 13", kill_watchdog_mid_kill, KILL, "dead"),
     Fault("execution_and_watchdog_killed", "9", kill_both, KILL),
     Fault("execution_frozen_watchdog_killed", "7, 9", freeze_then_kill_watchdog, LAPSE, heal=wake),
     Fault("pid_recycled", "10", recycle_pid, KILL, "dead", heal=end_stranger, check=stranger_lives),
     Fault("second_execution", "11", second_execution, NOTHING),
     Fault("second_watchdog", "11", second_watchdog, NOTHING),
-    Fault("supervisor_killed", "9", send(signal.SIGKILL, "supervisor"), KILL, "supervisor"),
+    Fault("supervisor_killed", "9", send(signal.SIGKILL, "supervisor"), KILL, "supervisor", check=all_end),
     Fault("supervisor_stopped", "9", stop_supervisor, NOTHING, heal=wake),
 )  # fmt: skip

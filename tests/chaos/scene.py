@@ -37,7 +37,7 @@ READY_S, POLL_S = 60.0, 0.01
 BUDGET = {"budget_messages": 1000, "budget_window_ms": 1000}
 STRATEGY = str(pathlib.Path(tireless.__file__))
 # Wide, so that nothing but the rate binds.
-LIMITS: dict[str, int | str] = risk_limits.profile("aggressive") | {
+LIMITS: dict[str, Any] = risk_limits.profile("aggressive") | {
     "profile": "aggressive",
     "day_loss_ppm": 900_000,
     "drawdown_ppm": 900_000,
@@ -67,6 +67,14 @@ CONFIG: dict[str, Any] = {
 
 # `python -m sim`, which ends with us: nobody else would end it.
 EXCHANGE = "import ctypes, sys; ctypes.CDLL(None).prctl(1, 9); from sim.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+
+def gone(pid: int) -> bool:
+    """Ended; a zombie counts."""
+    try:
+        return b") Z" in pathlib.Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return True
 
 
 class ChaosError(AssertionError):
@@ -230,7 +238,7 @@ class Scene(House):
         with contextlib.suppress(OSError):
             for line in (self.run_dir / "spawned").read_text().splitlines():
                 pid, start = map(int, line.split())
-                if start and process_start(pid) == start:
+                if start and process_start(pid) == start and not gone(pid):
                     found.append(pid)
         return found + ([self.stand] if self.stand and self.standing() else [])
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.judge import CLEAR_MS, DEAD_MS, LATEST_ORDER_MS, Figures, accepted, figures, keys_at, trading_keys
-from tests.chaos.scene import ChaosError, Scene
+from tests.chaos.scene import GENTLE_S, ChaosError, Scene
 from tests.system.house import now_us
 
 KILL, LAPSE, EITHER, NOTHING, GONE = "kill", "lapse", "either", "nothing", "gone"
@@ -81,20 +81,20 @@ def wait_kill(scene: Scene, fault: Fault) -> None:
 
 
 def wait_lapse(scene: Scene, fault: Fault) -> None:
-    scene.until(scene.next_epoch, RECOVER_S, "an order of the next epoch")
+    scene.until(scene.next_epoch, RECOVER_S, "an order of the next epoch", GENTLE_S)
     demand(scene.latch() == {}, "a lapse has latched", scene)
 
 
 def wait_nothing(scene: Scene, fault: Fault) -> None:
     time.sleep(WATCH_S)
-    scene.until(lambda: same_epoch(scene), 3.0, "an order of the same epoch")
+    scene.until(lambda: same_epoch(scene), 3.0, "an order of the same epoch", GENTLE_S)
     demand(scene.latch() == {}, "a fault that should change nothing has latched", scene)
     demand(len(trading_keys(scene.since(scene.fault_us))) > 0, "no key", scene)
 
 
 def wait_either(scene: Scene, fault: Fault) -> None:
     time.sleep(WATCH_S)
-    scene.until(lambda: same_epoch(scene) or scene.next_epoch(), RECOVER_S, "an order of this epoch or of the next one")
+    scene.until(lambda: same_epoch(scene) or scene.next_epoch(), RECOVER_S, "an order of this or the next epoch", GENTLE_S)
     demand(scene.latch() == {}, "a lapse has latched", scene)
 
 
@@ -132,7 +132,7 @@ def judge(scene: Scene, fault: Fault) -> Figures:
 def play(scene: Scene, fault: Fault, seed: str) -> Figures:
     """One fault, from a house that trades to a house that trades."""
     scene.rng = random.Random(f"{seed} {fault.name}")
-    scene.until(lambda: is_trading(scene), RECOVER_S, "a house that trades")
+    scene.until(lambda: is_trading(scene), RECOVER_S, "a house that trades", GENTLE_S)
     time.sleep(scene.rng.uniform(0, PHASE_S))
     scene.fault_us = 0
     fault.inject(scene)

@@ -34,6 +34,7 @@ from watchdog.client import WatchdogError, request
 HERE = pathlib.Path(__file__).parent
 SYMBOL = "BTC-USDC"
 READY_S, POLL_S = 60.0, 0.01
+GENTLE_S = 0.04  # between two looks at the exchange, which has other work
 BUDGET = {"budget_messages": 1000, "budget_window_ms": 1000}
 STRATEGY = str(pathlib.Path(tireless.__file__))
 # Wide, so that nothing but the rate binds.
@@ -176,9 +177,14 @@ class Scene(House):
             os.close(lock)
         self.stand = self.warm.start(self.run_dir, self.planted, self.preload)
         self.stand_start = process_start(self.stand)
-        self.until(self._resumed, READY_S, "a watchdog")
-        self.until(lambda: bool(self.tell("state", quiet=True).get("armed")), READY_S, "an armed house")
-        self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders")
+        self.until(lambda: self._resumed() or not self.standing(), READY_S, "a watchdog")
+        self.until(lambda: self._armed() or not self.standing(), READY_S, "an armed house")
+        if not self.standing():
+            raise ChaosError(f"the house did not start\n{self.tail()}")
+        self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders", GENTLE_S)
+
+    def _armed(self) -> bool:
+        return bool(self.tell("state", quiet=True).get("armed"))
 
     def _resumed(self) -> bool:
         status = self.watchdog()
@@ -194,7 +200,7 @@ class Scene(House):
         answer = self.tell("again")
         if not answer.get("ok"):
             raise ChaosError(f"the house does not stand again: {answer.get('reason')}\n{self.tail()}")
-        self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders")
+        self.until(lambda: len(self.open_orders()) >= 2, READY_S, "resting orders", GENTLE_S)
         return answer
 
     def standing(self) -> bool:
@@ -221,7 +227,7 @@ class Scene(House):
             return request(self.run_dir, message, timeout_s=5.0)[0]
         return {}
 
-    def until(self, predicate: Callable[[], bool], timeout_s: float, what: str) -> None:
+    def until(self, predicate: Callable[[], bool], timeout_s: float, what: str, every_s: float = POLL_S) -> None:
         """A fine wait; ChaosError with the logs' ends when it takes too long."""
         end = time.monotonic() + timeout_s
         while True:
@@ -230,7 +236,7 @@ class Scene(House):
                     return
             if time.monotonic() > end:
                 raise ChaosError(f"{what}: not within {timeout_s} s\n{self.tail()}")
-            time.sleep(POLL_S)
+            time.sleep(every_s)
 
     def survivors(self) -> list[int]:
         """Living processes that this house has started, and its supervisor."""

@@ -38,9 +38,13 @@ FORKED: dict[str, Callable[[str], Any]] = {}
 class Forked:
     """What ``subprocess.Popen`` is to ``children.Child``, for a forked child."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, pid: int, gate: int) -> None:
+        self.pid, self.gate = pid, gate
         self.returncode: int | None = None
+
+    def go(self) -> None:
+        """The watchdog expects it now: a fork would ask for its key before."""
+        os.close(self.gate)
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -66,13 +70,19 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def fork(work: Callable[[], int], log: pathlib.Path, own_session: bool) -> int:
-    """A child that does the work and ends with its answer; output in ``log``, no descriptor but the first three."""
+def fork(work: Callable[[], int], log: pathlib.Path, own_session: bool, gate: tuple[int, int] | None = None) -> int:
+    """A child that does the work and ends with its answer; output in ``log``, no descriptor but the first three.
+
+    With a ``gate``, a pipe, it begins when the other end is closed.
+    """
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        if gate is not None:
+            os.close(gate[1])
+            os.read(gate[0], 1)
         if own_session:
             os.setsid()
         else:
@@ -97,9 +107,11 @@ def spawn(role: str, command: list[str], log: pathlib.Path, real: Callable[..., 
     run_dir = command[2]
     if role in FORKED:
         begin = FORKED[role]
-        pid = fork(lambda: int(begin(run_dir).run()), log, role not in children.SHARE_A_CPU)
+        gate = os.pipe()
+        pid = fork(lambda: int(begin(run_dir).run()), log, role not in children.SHARE_A_CPU, gate)
+        os.close(gate[0])
         children._yield_memory(pathlib.Path(f"/proc/{pid}/oom_score_adj"))
-        child = Child(role, Forked(pid), log, process_start(pid), time.monotonic())  # type: ignore[arg-type]
+        child = Child(role, Forked(pid, gate[1]), log, process_start(pid), time.monotonic())  # type: ignore[arg-type]
     else:
         child = real(role, command, log)
     with open(pathlib.Path(run_dir) / "spawned", "a") as file:
@@ -109,6 +121,12 @@ def spawn(role: str, command: list[str], log: pathlib.Path, real: Callable[..., 
 
 class Stand(Supervisor):
     """The supervisor of one house, told what to do over a socket."""
+
+    def spawn(self, role: str) -> Child:
+        child = super().spawn(role)
+        if isinstance(child.process, Forked):
+            child.process.go()
+        return child
 
     def listen(self) -> None:
         self.parent = os.getppid()

@@ -172,7 +172,7 @@ FAULTS = (
     Fault("execution_stopped_below_the_ttl", "3", stop_for(120, 180), EITHER, heal=wake),
     Fault("execution_stopped_at_the_ttl", "3", stop_for(185, 215), EITHER, heal=wake),
     Fault("execution_stopped_above_the_ttl", "3", stop_for(220, 300), LAPSE, heal=wake),
-    Fault("execution_stopped", "3", send(signal.SIGSTOP), cause="silent"),
+    Fault("execution_stopped", "3", send(signal.SIGSTOP), cause="silent", clear_ms=450),  # at the lapse, not at the kill
     Fault("execution_stopped_and_woken", "3", stop_and_wake, cause="silent"),
     Fault("loop_wedged", "4", command(tireless.WEDGED), cause="silent"),
     Fault("runaway_with_a_good_beat", "5", command(tireless.STORM), KILL, "runaway", "wide"),

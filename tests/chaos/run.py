@@ -7,6 +7,7 @@ is taken up at the fault it had not written. Several houses stand at the same ti
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import random
@@ -130,14 +131,26 @@ class SkipFault(Exception):
     """This host cannot play the fault."""
 
 
-def round_of(chaos: Chaos, names: Iterable[str], seed: str, lanes: int, tell: Callable[[Result], None]) -> None:
-    """These faults once each, in an order of the seed, the houses in so many lanes side by side."""
+def round_of(
+    chaos: Chaos,
+    names: Iterable[str],
+    seed: str,
+    lanes: int,
+    tell: Callable[[Result], None],
+    more: Callable[[], None] | None = None,
+) -> None:
+    """These faults once each, in an order of the seed, the houses in so many lanes side by side; ``more`` in one of them."""
     groups: dict[str, list[Fault]] = defaultdict(list)
     for name in names:
         groups[FAULTS[name].house].append(FAULTS[name])
     for house, faults in groups.items():
         random.Random(f"{seed} {house}").shuffle(faults)
-    waiting = sorted(groups.items(), key=lambda item: (item[0] == "patient", len(item[1])))  # the longest first
+    order = sorted(groups.items(), key=lambda item: (item[0] == "patient", len(item[1])))  # the last is taken first
+    waiting: list[Callable[[], None]] = [
+        functools.partial(chaos.play, house, faults, seed, lambda result: said(result)) for house, faults in order
+    ]
+    if more is not None:
+        waiting.insert(max(len(waiting) - 2, 0), more)
     lock = threading.Lock()
 
     def said(result: Result) -> None:
@@ -149,8 +162,8 @@ def round_of(chaos: Chaos, names: Iterable[str], seed: str, lanes: int, tell: Ca
             with lock:
                 if not waiting:
                     return
-                house, faults = waiting.pop()
-            chaos.play(house, faults, seed, said)
+                work = waiting.pop()
+            work()
 
     if lanes == 1:
         return lane()

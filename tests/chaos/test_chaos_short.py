@@ -34,8 +34,7 @@ class Played:
 def played() -> Played:
     found = Played()
     with Chaos() as chaos:
-        round_of(chaos, FAULTS, SEED, LANES, found.take)
-        found.controls = play_controls(chaos, SEED)
+        round_of(chaos, FAULTS, SEED, LANES, found.take, lambda: found.controls.update(play_controls(chaos, SEED)))
     return found
 
 

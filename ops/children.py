@@ -20,6 +20,7 @@ import time
 
 from fabric.jit import ROOT
 from fabric.segment import process_start
+from watchdog.processes import real_time
 
 SHARE_A_CPU = ("feed", "execution")
 CORE_BYTES = 1  # hot processes hold keys; 0 would still let a core be piped to a program, 1 is too little for a file too
@@ -108,6 +109,8 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             cwd=ROOT,
             env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
+    if role == "watchdog":
+        real_time(process.pid)  # from its first instruction: a kill may wait for it
     if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))

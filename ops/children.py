@@ -109,12 +109,12 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             cwd=ROOT,
             env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
-    if role == "watchdog":
-        real_time(process.pid)  # from its first instruction: a kill may wait for it
     if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or has forbidden itself more already
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))
-    if role != "watchdog":
+    if role == "watchdog":
+        real_time(process.pid)  # before its first imports: a kill may wait for it
+    else:
         _yield_memory(pathlib.Path(f"/proc/{process.pid}/oom_score_adj"))
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 

@@ -76,14 +76,6 @@ def lapse(run: Run) -> None:
     run.wait(lambda: run.ask("status")["state"] == "granted")
 
 
-def test_a_lapse_empties_the_book_of_an_engine_that_cannot_do_it(run: Run) -> None:
-    engine = run.trade()
-    engine.process.send_signal(signal.SIGSTOP)
-    run.wait(lambda: run.exchange.orders == {})
-    assert run.latch() == {"steps": []}, "the kill was first"
-    engine.process.send_signal(signal.SIGCONT)
-
-
 def test_permission_that_lapses_for_the_eleventh_time_in_a_minute_is_a_kill(run: Run) -> None:
     run.trade()
     for _ in range(LAPSES_MAX):

@@ -8,7 +8,7 @@ import time
 
 from tests.chaos.faults import KILL, NOTHING, Check, Fault, Inject, demand
 from tests.chaos.judge import Figures, keys_at
-from tests.chaos.of_engine import ask_kill, calm
+from tests.chaos.of_engine import DEAD, ask_kill, calm
 from tests.chaos.scene import Scene
 from tests.chaos.strategies import tireless
 
@@ -145,9 +145,9 @@ FAULTS = (
     Fault("revocation_takes_60_s", "13", kill_with_slow_revocation(60.0), KILL, "operator", "patient", dead_ms=None,
           check=proven_late(60.0), proof_s=90.0),
     Fault("revocation_leaves_sessions", "13", kill_while(0.0, revoked_sessions_stay=True), KILL, "operator"),
-    Fault("exchange_not_reading", "13 b", stop_reading, KILL, "dead", check=wait_until_read),
+    Fault("exchange_not_reading", "13 b", stop_reading, KILL, DEAD, check=wait_until_read),
     Fault("exchange_stands_still", "13 b", stop_exchange, KILL, "operator", clear_ms=3000, dead_ms=3000, promised=False),
     Fault("disconnect", "29", cut(False), NOTHING, house="handed", check=kept_by_exchange),
     Fault("disconnect_cancels", "29", cut(True), NOTHING, house="handed", check=cancelled_by_exchange, heal=no_cod),
-    Fault("killed_where_disconnect_cancels", "29", killed_with_cancel_on_disconnect, KILL, "dead", heal=no_cod),
+    Fault("killed_where_disconnect_cancels", "29", killed_with_cancel_on_disconnect, KILL, DEAD, heal=no_cod),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from fabric.jit import ROOT
 from tests.chaos.faults import KILL, LAPSE, NOTHING, Fault, Inject, demand
 from tests.chaos.judge import Figures, accepted, keys_at
-from tests.chaos.of_engine import send, wake
+from tests.chaos.of_engine import DEAD, send, wake
 from tests.chaos.scene import Scene
 
 CLONE3, ARGUMENTS = 435, 11  # words of struct clone_args
@@ -141,7 +141,7 @@ FAULTS = (
     Fault("watchdog_stopped_600_ms", "7, 8", stop_watchdog_for(0.6), LAPSE, heal=wake),
     Fault("watchdog_stopped_then_killed", "7", stop_watchdog_for(0.6, signal.SIGKILL), LAPSE, heal=wake,
           check=pulled_by_execution),
-    Fault("watchdog_killed_mid_kill", "7, 13", kill_watchdog_mid_kill, KILL, "dead"),
+    Fault("watchdog_killed_mid_kill", "7, 13", kill_watchdog_mid_kill, KILL, DEAD),
     Fault("execution_and_watchdog_killed", "9", kill_both, KILL),
     Fault("execution_frozen_watchdog_killed", "7, 9", freeze_then_kill_watchdog, LAPSE, heal=wake),
     Fault("pid_recycled", "10", recycle_pid, KILL, "dead", heal=end_stranger, check=stranger_lives),

@@ -29,7 +29,7 @@ from watchdog.hashes import code_hash
 
 HERE = pathlib.Path(__file__).parent
 TIMER = {"kill": {"revokers": [{"kind": "timer", "length_ms": 1000, "least_ms": 100}]}}
-WIDE = {"limits": LIMITS | {"order_rate_per_s": 256}, "lease": {"orders_per_beat_max": 8}}
+WIDE = {"limits": LIMITS | {"order_rate_per_s": 100}, "lease": {"orders_per_beat_max": 8}}
 HOUSES: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("plain", {}),
     "wide": ("plain", WIDE),

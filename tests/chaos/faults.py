@@ -30,8 +30,8 @@ class Fault:
     """One row. ``inject`` says ``scene.mark()`` at the moment of the fault; ``heal`` undoes what outlives it.
 
     ``outcome``: ``kill`` latched and proven for ``cause`` (several: ``a|b``), ``lapse`` permission lost and back by itself with
-    a new epoch, ``nothing`` trading goes on in the same epoch, ``either`` one of the last two, ``gone`` all of ours is dead. The
-    limits are ms after the fault, None where the rules promise no such time for it; ``promised``: its book clears within the
+    a new epoch, ``nothing`` trading goes on in the same epoch, ``either`` one of the last two, ``gone`` all of ours is dead.
+    The limits are ms after the fault, None where the rules promise no such time; ``promised``: its book clears within the
     promise of the README.
     """
 

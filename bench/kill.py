@@ -170,12 +170,13 @@ def controls(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def promise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """All promised faults together."""
-    good = [row for row in rows if not row["failed"] and "skipped" not in row and FAULTS[row["fault"]].promised]
+    good = [row for row in rows if "rested" in row and FAULTS[row["fault"]].promised]
     ended = [row for row in good if FAULTS[row["fault"]].outcome != "nothing" and row["key_dead_ms"] is not None]
     clear = spread([row["resting_clear_ms"] for row in ended if row["resting_clear_ms"] is not None])
     late = sum(row["late"] for row in ended if FAULTS[row["fault"]].late_ms is not None)
     found = {"faults": len({row["fault"] for row in ended}), "count": len(ended), "resting_clear_ms": clear}
-    held = clear is not None and clear["p99"] <= PROMISE["p99"] and clear["max"] <= PROMISE["max"] and not late
+    still = sum(row["still"] > 0 for row in ended)
+    held = clear is not None and not still and clear["p99"] <= PROMISE["p99"] and clear["max"] <= PROMISE["max"] and not late
     return found | {"orders_after_250_ms": late, "held": held}
 
 
@@ -184,7 +185,7 @@ def write(machine: dict[str, Any]) -> dict[str, Any]:
     faults, starts = Book(book_of("faults")).rows, [row["execution_s"] for row in Book(book_of("restarts")).rows]
     result = {
         "machine": machine,
-        "failed": sum(bool(row["failed"]) for row in faults),
+        "failed": [{"fault": row["fault"], "why": row["failed"].split("\n")[0][:300]} for row in faults if row["failed"]],
         "promise": promise(faults),
         "faults": histogram(faults),
         "control": controls(Book(book_of("controls")).rows),

@@ -113,10 +113,20 @@ OUTCOMES: dict[str, Callable[[Scene, Fault], None]] = {
 def judge(scene: Scene, fault: Fault) -> Figures:
     """The figures, held against the fault's limits."""
     found = figures(scene.since(scene.fault_us), scene.fault_us)
+    try:
+        hold(scene, fault, found)
+    except ChaosError as error:
+        error.figures = found._asdict()
+        raise
+    return found
+
+
+def hold(scene: Scene, fault: Fault, found: Figures) -> None:
+    """ChaosError unless the figures are within the fault's limits."""
     lived = fault.outcome == NOTHING or (fault.outcome == EITHER and found.key_dead_ms is None)
     if lived:
         fault.check(scene, found)
-        return found
+        return
     demand(found.rested > 0, "nothing rested at the fault: it shows nothing", scene)
     demand(fault.late_ms is None or found.late == 0, f"accepted later than {fault.late_ms} ms: {found}", scene)
     clear_ms, dead_ms = found.resting_clear_ms, found.key_dead_ms
@@ -126,7 +136,6 @@ def judge(scene: Scene, fault: Fault) -> Figures:
         demand(dead_ms is not None and dead_ms <= fault.dead_ms, f"the key was dead too late: {found}", scene)
         demand(found.refused_ms is not None, f"no use of the dead key was refused: {found}", scene)
     fault.check(scene, found)
-    return found
 
 
 def play(scene: Scene, fault: Fault, seed: str) -> Figures:

@@ -116,7 +116,7 @@ class Chaos:
             except SkipFault as skip:
                 tell(Result(fault.name, seed, {"skipped": str(skip)}))
             except Exception as error:
-                tell(Result(fault.name, seed, {}, f"{type(error).__name__}: {error}"))
+                tell(Result(fault.name, seed, getattr(error, "figures", {}), f"{type(error).__name__}: {error}"))
                 self.drop(scene)
                 scene = None
         self.drop(scene)
@@ -210,7 +210,7 @@ def histogram(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Per fault: how many, and the figures of the ledger, ms; those of the book only where it was to be emptied."""
     by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        if not row["failed"] and "skipped" not in row:
+        if "rested" in row:
             by_name[row["fault"]].append(row)
     found: dict[str, dict[str, Any]] = {}
     for name in sorted(by_name):

@@ -79,7 +79,12 @@ def gone(pid: int) -> bool:
 
 
 class ChaosError(AssertionError):
-    """A house that did not do what its fault asked of it; the text has the ends of its logs."""
+    """A house that did not do what its fault asked of it; the text has the ends of its logs.
+
+    ``figures``: what the ledger said, where it had been asked; a failure counts in the histograms.
+    """
+
+    figures: dict[str, Any] = {}
 
 
 class Warm:

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import struct
 import threading
 import time
 
@@ -38,7 +39,7 @@ FOR_EVER = 1 << 62
 POLL_S = 0.002
 RECONCILE_S = 10.0
 TELL_EVERY = 100  # steps between two looks at what had to be compiled
-REGISTER_AGAIN_S = 0.25
+REGISTER_AGAIN_S, UNSEEN_S = 0.25, 2.0
 STOP_WAIT_S = 3.0
 REHEARSING = ("spin", "yield")  # a loop that sleeps when idle is meant to leave the cpu alone
 
@@ -86,7 +87,7 @@ class Execution:
         self._query: AccountQuery | None = None
         self._asked = 0
         self._reconciled_at = 0.0
-        self._register_at = 0.0
+        self._register_at = self._ended_at = 0.0
         self._first_round = not self.life.continued
         self._steps = 0
 
@@ -124,7 +125,7 @@ class Execution:
             self.stats.error(f"no key: {error}")
             return
         assert grant.lease is not None
-        self._grant = grant
+        self._grant, self._ended_at = grant, time.monotonic()
         self._leases.append(grant.lease)
         lease = np.frombuffer(grant.lease, np.uint8).ctypes.data
         self.memory.remap(new_lease=lease, new_epoch=grant.epoch)
@@ -138,6 +139,20 @@ class Execution:
         self.stats.status(epoch=grant.epoch)
         self.stats.add("epoch_changes")
         print(f"execution: epoch {grant.epoch}", flush=True)
+
+    def _leave_unseen(self) -> None:
+        """An epoch that ended before the loop had seen its lease is closed by nobody: ask for the next one.
+
+        The loop closes the session of a lease that it has held, long before ``UNSEEN_S``; what it never held it waits for.
+        """
+        if self._grant is None or self._grant.lease is None:
+            return
+        (state,) = struct.unpack_from("q", self._grant.lease, layout.L_STATE * layout.WORD)
+        if state in (layout.LEASE_WITHHELD, layout.LEASE_GRANTED):
+            self._ended_at = time.monotonic()
+        elif time.monotonic() - self._ended_at > UNSEEN_S:
+            print("execution: the lease ended before it was used", flush=True)
+            self._grant = None
 
     def _connect(self) -> None:
         link, grant, now_ns = self.memory.link, self._grant, time.monotonic_ns()
@@ -202,6 +217,7 @@ class Execution:
         if self._steps % TELL_EVERY == 0:
             self.stats.status(cache_misses=jit.cache_misses())
         self._map_segments()
+        self._leave_unseen()
         if not self._stopping():
             self._register()
         self._connect()

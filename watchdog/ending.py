@@ -174,6 +174,7 @@ class Ending:
                 self.alarm("the orderly end is not proven: it is a kill now")
                 record.update(kind="kill", cause="unproven")
             self.latch = record
+            self.ladder_stop.set()  # what it could not write yet must not replace what follows
             self.keep(record)
             if self.ending == "stop":
                 return self.conclude(False)
@@ -186,7 +187,8 @@ class Ending:
     def keep(self, record: dict[str, Any]) -> None:
         """Write a latch that is in force already; a disk that fails is said."""
         try:
-            self.durable.save_latch(record)
+            with self.latch_lock:
+                self.durable.save_latch(record)
         except OSError as error:
             self.alarm(f"the latch is not durable: {error.strerror}")
 

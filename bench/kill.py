@@ -83,6 +83,7 @@ def hog(seconds: float) -> list[int]:
     for cpu in sorted(os.sched_getaffinity(0)):
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.sched_setaffinity(0, {cpu})
             while time.monotonic() < end:
                 pass

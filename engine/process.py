@@ -147,8 +147,9 @@ class Execution:
         """
         if self._grant is None or self._grant.lease is None:
             return
-        (state,) = struct.unpack_from("q", self._grant.lease, layout.L_STATE * layout.WORD)
-        if state in (layout.LEASE_WITHHELD, layout.LEASE_GRANTED):
+        words = struct.unpack_from(f"{len(layout.LEASE_PAGE)}q", self._grant.lease)
+        held = words[layout.L_STATE] == layout.LEASE_GRANTED and time.monotonic_ns() < words[layout.L_DEADLINE_NS]
+        if held or words[layout.L_STATE] == layout.LEASE_WITHHELD:
             self._ended_at = time.monotonic()
         elif time.monotonic() - self._ended_at > UNSEEN_S:
             print("execution: the lease ended before it was used", flush=True)

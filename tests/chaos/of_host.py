@@ -99,6 +99,7 @@ def hog(scene: Scene) -> None:
     for cpu in sorted(os.sched_getaffinity(0)) * 2:
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.sched_setaffinity(0, {cpu})
             while time.monotonic() < end:
                 pass
@@ -116,6 +117,7 @@ def many_readers(scene: Scene) -> None:
     for _ in range(50):
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.nice(5)
             while time.monotonic() < end:
                 for reader in readers:

@@ -1,7 +1,7 @@
 # Pulex. `make` alone lists the targets. The first run or test creates .venv (a minute or two), later ones are quiet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run-colo venue test properties sim chaos-fabric mutants check model model-lease bench bench-fabric bench-exec top stats kill drill clean
+.PHONY: help run run-colo venue test properties sim chaos chaos-fabric mutants check model model-lease bench bench-fabric bench-exec bench-kill top stats kill drill clean
 
 VENV := .venv
 PEERS := bench/peers/.venv
@@ -40,6 +40,9 @@ mutants: $(STAMP) ## each small change of the risk kernels must be noticed by th
 	@$(VENV)/bin/python -m tests.mutants $(or $(FILES),risk/rate.py risk/gate.py risk/breakers.py risk/checks.py) \
 	  --jobs $(or $(JOBS),2) $(if $(ONLY),--survivors)
 
+chaos: $(STAMP) ## faults in whole systems, judged by the exchange's ledger; the same seed goes on: SEED= COUNT= ONLY=names
+	@$(VENV)/bin/python -m tests.chaos --lanes 2 $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(ONLY),--only $(ONLY))
+
 chaos-fabric: $(STAMP) ## 5,000 kills and stops of a writer and a reader of shared memory: SEED= COUNT= JSON=
 	@PYTHONPATH=tests/fabric $(VENV)/bin/python -m crash --count $(or $(COUNT),5000) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
@@ -68,6 +71,9 @@ bench-exec: $(STAMP) ## event to order, the gate and each check, the order table
 	  && $(PEERS)/bin/python -m pip install -q --disable-pip-version-check --only-binary :all: -r bench/peers/nautilus.txt \
 	  || { rm -rf $(PEERS); echo "bench-exec: CANNOT INSTALL NAUTILUS TRADER; it is left out"; }; fi
 	@$(VENV)/bin/python -m bench.exec $(if $(JSON),--json $(JSON))
+
+bench-kill: $(STAMP) ## from a fault to nothing left at the exchange; false kills beside a cpu hog: ROUNDS= HOG_S=
+	@$(VENV)/bin/python -m bench.kill $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(HOG_S),--hog-s $(HOG_S))
 
 top: $(STAMP) ## dashboard of a running system (read-only)
 	@$(PULEX) top

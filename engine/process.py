@@ -10,8 +10,10 @@ knew (``engine.restart``) is there before.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
+import struct
 import threading
 import time
 
@@ -37,9 +39,20 @@ FOR_EVER = 1 << 62
 POLL_S = 0.002
 RECONCILE_S = 10.0
 TELL_EVERY = 100  # steps between two looks at what had to be compiled
-REGISTER_AGAIN_S = 0.25
+REGISTER_AGAIN_S, UNSEEN_S = 0.25, 2.0
 STOP_WAIT_S = 3.0
 REHEARSING = ("spin", "yield")  # a loop that sleeps when idle is meant to leave the cpu alone
+
+
+def only_one(state_dir: str) -> int:
+    """Take the state directory; the descriptor holds it until this process has ended. Raises RestartError."""
+    descriptor = os.open(os.path.join(state_dir, "execution.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise restart.RestartError("another execution process runs on this state directory: stop it first") from None
+    return descriptor
 
 
 class Execution:
@@ -49,6 +62,7 @@ class Execution:
         self.run_dir = run_dir
         self._parent = os.getppid()
         self.config = config = load_config(run_dir)
+        self._alone = only_one(config["state_dir"])  # before anything of the life before is taken over
         placement = config["placement"]
         note = place(placement["house"], placement["lock_memory"])
         hashes = {"config_hash": config["config_hash"], "code_hash": config["code_hash"]}
@@ -73,7 +87,7 @@ class Execution:
         self._query: AccountQuery | None = None
         self._asked = 0
         self._reconciled_at = 0.0
-        self._register_at = 0.0
+        self._register_at = self._ended_at = 0.0
         self._first_round = not self.life.continued
         self._steps = 0
 
@@ -111,7 +125,7 @@ class Execution:
             self.stats.error(f"no key: {error}")
             return
         assert grant.lease is not None
-        self._grant = grant
+        self._grant, self._ended_at = grant, time.monotonic()
         self._leases.append(grant.lease)
         lease = np.frombuffer(grant.lease, np.uint8).ctypes.data
         self.memory.remap(new_lease=lease, new_epoch=grant.epoch)
@@ -125,6 +139,21 @@ class Execution:
         self.stats.status(epoch=grant.epoch)
         self.stats.add("epoch_changes")
         print(f"execution: epoch {grant.epoch}", flush=True)
+
+    def _leave_unseen(self) -> None:
+        """An epoch that ended before the loop had seen its lease is closed by nobody: ask for the next one.
+
+        The loop closes the session of a lease that it has held, long before ``UNSEEN_S``; what it never held it waits for.
+        """
+        if self._grant is None or self._grant.lease is None:
+            return
+        words = struct.unpack_from(f"{len(layout.LEASE_PAGE)}q", self._grant.lease)
+        held = words[layout.L_STATE] == layout.LEASE_GRANTED and time.monotonic_ns() < words[layout.L_DEADLINE_NS]
+        if held or words[layout.L_STATE] == layout.LEASE_WITHHELD:
+            self._ended_at = time.monotonic()
+        elif time.monotonic() - self._ended_at > UNSEEN_S:
+            print("execution: the lease ended before it was used", flush=True)
+            self._grant = None
 
     def _connect(self) -> None:
         link, grant, now_ns = self.memory.link, self._grant, time.monotonic_ns()
@@ -189,6 +218,7 @@ class Execution:
         if self._steps % TELL_EVERY == 0:
             self.stats.status(cache_misses=jit.cache_misses())
         self._map_segments()
+        self._leave_unseen()
         if not self._stopping():
             self._register()
         self._connect()

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import pathlib
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import time
 
 from fabric.jit import ROOT
 from fabric.segment import process_start
+from watchdog.processes import real_time
 
 SHARE_A_CPU = ("feed", "execution")
 CORE_BYTES = 1  # hot processes hold keys; 0 would still let a core be piped to a program, 1 is too little for a file too
@@ -42,6 +44,14 @@ class Child:
 
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    def lives_for(self, seconds: float) -> bool:
+        """Wait so long, and no longer than it lives: whether it does."""
+        if self.alive():
+            end = os.pidfd_open(self.pid)  # not reaped yet, so it is there
+            select.select([end], [], [], seconds)
+            os.close(end)
+        return self.alive()
 
     def ended(self) -> str:
         """How it ended, in words."""
@@ -100,9 +110,11 @@ def spawn(role: str, command: list[str], log: pathlib.Path) -> Child:
             env={**_environment(role), "PYTHONUNBUFFERED": "1"},
         )
     if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or has forbidden itself more already
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (CORE_BYTES, CORE_BYTES))
-    if role != "watchdog":
+    if role == "watchdog":
+        real_time(process.pid)  # before its first imports: a kill may wait for it
+    else:
         _yield_memory(pathlib.Path(f"/proc/{process.pid}/oom_score_adj"))
     return Child(role, process, log, process_start(process.pid), time.monotonic())
 

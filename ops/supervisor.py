@@ -302,7 +302,7 @@ class Supervisor:
             if status.get("ok") and not status.get("latched"):  # it died before it could latch
                 self.ask({"op": "kill", "reason": self.halted or "the watchdog died"})
             self.beat()
-            time.sleep(0.05)
+            self.running["watchdog"].lives_for(0.05)
         kill = dict(status.get("kill") or {})
         self.say(f"kill {'proven' if kill.get('proven') else 'NOT PROVEN'}")
         return kill

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
@@ -26,9 +27,11 @@ from fabric.child import load_config
 from fabric.segment import Segment, remove_dead
 from fabric.stats import StatsWriter
 from feed.process import FeedMemory
+from strategy.loader import StrategyError
 
 SHM = pathlib.Path("/dev/shm")
 PREFIX = "pulex-warm-"
+CLEARED = "--cleared"
 LEFT_S = 60.0  # younger directories belong to a warm-up that has just begun
 
 Step = tuple[str, Callable[[], object]]
@@ -55,7 +58,23 @@ def steps(config: dict[str, Any], shm_dir: str) -> tuple[list[Step], list[object
     return todo, [execution, market, stats, memory, feed]
 
 
-def main(run_dir: str, check: bool) -> int:
+class CacheError(RuntimeError):
+    """A kernel could neither be loaded nor compiled, and the cache has not been cleared yet."""
+
+
+def main(run_dir: str, check: bool, cleared: bool = False) -> int:
+    """Warm everything; a cache that cannot be read is cleared once, by a new process: ours has loaded a part of it."""
+    try:
+        return warm(run_dir, check, cleared)
+    except CacheError as error:
+        print(f"warm: {error}: the cache is cleared, everything is compiled anew", flush=True)
+        for name in ("kernels", "strategies"):
+            shutil.rmtree(jit.cache_dir() / name, ignore_errors=True)
+    os.execv(sys.executable, [sys.executable, "-m", "ops.warm", run_dir, CLEARED, *(["--check"] if check else [])])
+
+
+def warm(run_dir: str, check: bool, cleared: bool) -> int:
+    """One try; the exit code."""
     config = load_config(run_dir)
     cache = jit.cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
@@ -70,7 +89,14 @@ def main(run_dir: str, check: bool) -> int:
         todo, mapped = steps(config, shm_dir)
         for number, (name, work) in enumerate(todo, 1):
             started = time.monotonic()
-            work()
+            try:
+                work()
+            except StrategyError:
+                raise
+            except Exception as error:  # whatever a cut or overwritten file of the cache makes of itself
+                if cleared:
+                    raise
+                raise CacheError(f"{name} cannot be loaded ({type(error).__name__})") from error
             print(f"warm {number}/{len(todo)} {name} {time.monotonic() - started:.2f}", flush=True)
         del mapped
     misses = jit.cache_misses()
@@ -79,4 +105,4 @@ def main(run_dir: str, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], "--check" in sys.argv))
+    sys.exit(main(sys.argv[1], "--check" in sys.argv, CLEARED in sys.argv))

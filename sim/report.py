@@ -10,6 +10,8 @@ from sim.keys import Key
 from sim.ledger import balance_text
 from sim.market import Instrument, Order, fixed
 
+_NEVER_US = 1 << 62
+
 
 def instrument_view(instrument: Instrument) -> dict[str, Any]:
     return {
@@ -83,18 +85,29 @@ def key_view(key: Key) -> dict[str, Any]:
     }
 
 
-def full_ledger(exchange: Exchange, market: Mapping[str, Any]) -> dict[str, Any]:
-    """`GET /sim/ledger`: orders and fills of the account that has keys, balances of every party unrounded."""
+def full_ledger(exchange: Exchange, market: Mapping[str, Any], since_us: int = 0) -> dict[str, Any]:
+    """`GET /sim/ledger`: orders and fills of the account that has keys, balances of every party unrounded.
+
+    With ``since_us`` without orders that ended and fills that happened before it, so that looking costs little.
+    """
+    own = (order for order in exchange.history if order.account == ACCOUNT and _ended_us(order) >= since_us)
     return {
-        "orders": [_history_row(order, exchange) for order in exchange.history if order.account == ACCOUNT],
+        "orders": [_history_row(order, exchange) for order in own],
         "keys": [_key_row(key) for key in exchange.keys.all()],
-        "fills": exchange.fills[ACCOUNT],
+        "fills": [fill for fill in exchange.fills[ACCOUNT] if fill["exchange_ts"] >= since_us],
         "balances": exchange.ledger.all_totals(),
         "market": dict(market),
         "rate": {"refused": exchange.rate.refused, "bans": exchange.rate.bans},
         "budget": {"refused": exchange.budget.refused, "bans": exchange.budget.bans} if exchange.budget else None,
         "disagreements": exchange.disagreements,
     }
+
+
+def _ended_us(order: Order | Refusal) -> int:
+    """When it left the book; later than any time while it is open."""
+    if isinstance(order, Refusal):
+        return order.received_us
+    return _NEVER_US if order.status == "open" else order.ended_us
 
 
 def _history_row(order: Order | Refusal, exchange: Exchange) -> dict[str, Any]:

@@ -184,8 +184,11 @@ class RestApi:
         return (201, gift) if gift else error(409, "already_claimed", "the faucet gives once per account")
 
     def _ledger(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
+        since = query.get("since", "0")
+        if not (since.isascii() and since.isdigit() and len(since) < 20):
+            return error(400, "bad_field", "since must be a time in us")
         market = self._server.pacer.summary() | {"slow_sessions": self._server.slow_sessions}
-        return 200, full_ledger(self._exchange, market) | {"timer": self._server.dead_man.events}
+        return 200, full_ledger(self._exchange, market, int(since)) | {"timer": self._server.dead_man.events}
 
     def _faults(self, key: Key, rest: str, query: dict[str, str], body: dict[str, Any]) -> Answer:
         try:

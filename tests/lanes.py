@@ -16,8 +16,8 @@ import time
 COMPILE = ["tests/fabric/test_whole_loops.py"]
 LANES = {
     "systems": ["tests/system"],
-    "watchdog-and-fabric": ["tests/watchdog", "tests/fabric"],
-    "everything-else": ["tests", "--ignore=tests/system", "--ignore=tests/watchdog", "--ignore=tests/fabric"],
+    "watchdog-fabric-and-chaos": ["tests/watchdog", "tests/fabric", "tests/chaos"],
+    "everything-else": ["tests", *(f"--ignore=tests/{room}" for room in ("system", "watchdog", "fabric", "chaos"))],
 }
 TELL_S = 20.0
 TAIL = 12  # lines of the report of a lane that passed

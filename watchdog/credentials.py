@@ -8,6 +8,7 @@ Every label starts with ``pulex-INSTANCE-``: a key whose id was lost in a crash 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fabric import layout
+from watchdog.keeper import Keeper
 from watchdog.latch import Durable, StateError, write_durable
 from watchdog.processes import ProcessError, start_time
 from watchdog.sealing import Sealer
@@ -39,7 +41,8 @@ class KeyRing:
         self.path, self.sealer = state_dir / "keys.json", sealer
         self.durable = durable
         self.label = f"pulex-{instance}-"
-        self.lock = threading.Lock()
+        self.lock, self.file_lock = threading.Lock(), threading.Lock()
+        self.removals = Keeper(lambda _: self._save())
         self.secrets: dict[str, Secret] = {}
         self.live: set[str] = set()  # minted by this process, and not yet asked to be revoked
         try:
@@ -101,7 +104,7 @@ class KeyRing:
             self.rows[key_id] = row
             self.secrets[key_id] = secret
             self.live.add(key_id)
-            self._save()
+        self._save()
         return Minted(epoch, key_id, secret)
 
     def create(self, venue: Venue, scope: str, label: str) -> tuple[str, Secret]:
@@ -124,8 +127,10 @@ class KeyRing:
         if answer.status not in (200, 204, 404):
             raise CredentialError(f"key {key_id} is not revoked ({answer.summary()})")
         with self.lock:
-            if self.rows.pop(key_id, None) is not None:
-                self._save()
+            known = self.rows.pop(key_id, None) is not None
+        if known:  # what a stalled or full disk forgets is revoked a second time, which changes nothing
+            with contextlib.suppress(OSError):
+                self.removals.keep("")
         return answer.summary()
 
     def retire(self, venue: Venue, key_ids: list[str]) -> int:
@@ -163,7 +168,11 @@ class KeyRing:
         return [str(row["key_id"]) for row in rows if row["scope"] == "trade" or not _alive(row)]
 
     def _save(self) -> None:
-        write_durable(self.path, json.dumps({"keys": list(self.rows.values())}, indent=1) + "\n")
+        """The rows as they are when the disk's turn comes: nobody who only asks for a row waits for it."""
+        with self.file_lock:
+            with self.lock:
+                text = json.dumps({"keys": list(self.rows.values())}, indent=1) + "\n"
+            write_durable(self.path, text)
 
 
 class KeysUnsupported(CredentialError):

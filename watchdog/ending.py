@@ -6,6 +6,7 @@ ladder's record is touched by the main thread alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -19,8 +20,9 @@ from fabric import layout
 from watchdog import lease, page, processes
 from watchdog.budget import Budget
 from watchdog.credentials import KeyRing, probe_order
+from watchdog.keeper import Keeper
 from watchdog.kill import Ladder, Tools, new_record
-from watchdog.latch import Durable
+from watchdog.latch import Durable, latch_text
 from watchdog.revokers.build import build, mark_of
 from watchdog.revokers.crew import Crew, Reports
 from watchdog.sealing import Sealer
@@ -123,7 +125,7 @@ class Ending:
         self.end_lease(layout.LEASE_WITHDRAWN, layout.REASON_HALTED_OPERATOR)
         self.reason = f"halted: {reason}"
         self.latch = {**self.record("halt", "operator", reason), "proven": True}
-        self.durable.save_latch(self.latch)
+        self.keep(self.latch)
 
     def start_ladder(self, record: dict[str, Any], limit_s: float | None = None) -> None:
         """The ladder in a thread of its own, over the secrets its record brings along; for a kill the revokers beside it."""
@@ -134,10 +136,12 @@ class Ending:
         old_page = self.page
         stop = self.ladder_stop = threading.Event()
 
-        def save(latch: dict[str, Any]) -> None:
+        def save(text: str) -> None:
             with self.latch_lock:  # a resume must not be undone by the ladder it stopped
                 if not stop.is_set():
-                    self.durable.save_latch(latch)
+                    self.durable.write_latch(text)
+
+        keeper = Keeper(save)
 
         def withdraw() -> None:
             if old_page is not None and old_page is self.page:
@@ -147,7 +151,7 @@ class Ending:
             now_ns=time.monotonic_ns,
             sleep_s=time.sleep,
             withdraw=withdraw,
-            save=save,
+            save=lambda latch: keeper.keep(latch_text(latch)),
             alarm=self.alarm,
             tally=self.tally,
             probe_order=lambda epoch: probe_order(self.config, epoch, self.rules.ttl_ns // 1_000_000),
@@ -170,14 +174,23 @@ class Ending:
                 self.alarm("the orderly end is not proven: it is a kill now")
                 record.update(kind="kill", cause="unproven")
             self.latch = record
-            self.durable.save_latch(record)
+            self.ladder_stop.set()  # what it could not write yet must not replace what follows
+            self.keep(record)
             if self.ending == "stop":
                 return self.conclude(False)
             return self.start_ladder(record)
         if record["kind"] == "kill":
-            print(f"watchdog: kill proven after {record['ms']} ms", flush=True)
+            self.say(f"kill proven after {record['ms']} ms")
         if self.ending:
             self.conclude(True)
+
+    def keep(self, record: dict[str, Any]) -> None:
+        """Write a latch that is in force already; a disk that fails is said."""
+        try:
+            with self.latch_lock:
+                self.durable.save_latch(record)
+        except OSError as error:
+            self.alarm(f"the latch is not durable: {error.strerror}")
 
     def finish(self, cause: str, ended: Callable[[bool], None] | None = None) -> None:
         """End this watchdog: close in good order, or wait for the kill that runs; then answer and exit."""
@@ -254,8 +267,13 @@ class Ending:
 
     def alarm(self, text: str) -> None:
         """A line for the log and the stats page's error log; any thread."""
-        print(f"watchdog: {text}", file=sys.stderr, flush=True)
+        self.say(text)
         self.stats.error(text)
+
+    def say(self, text: str) -> None:
+        """A line for the log, which may lie on a full disk: that must not end a watchdog."""
+        with contextlib.suppress(OSError):
+            print(f"watchdog: {text}", file=sys.stderr, flush=True)
 
     def tally(self, name: str, amount: int) -> None:
         """Count in the stats page by the counter's name; any thread."""

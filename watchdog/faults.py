@@ -28,6 +28,7 @@ FAULTS: dict[str, Fault] = {
     "silent": Fault(KILL, "no progress for lease.kill_ns"),
     "hollow": Fault(LAPSE, "the heartbeat moves, the passes stand"),
     "slow": Fault(LAPSE, "fewer passes than lease.passes_per_s_min"),
+    "unleased": Fault(KILL, "orders were sent without permission: the lease is not heeded"),
     "fast": Fault(KILL, "more passes than lease.passes_per_s_max: the loop skips its work"),
     "runaway": Fault(KILL, "more orders in a beat than lease.orders_per_beat_max"),
     "stuck": Fault(LAPSE, "passes go on, and what the feed publishes is not read"),

@@ -37,6 +37,11 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def latch_text(record: dict[str, Any]) -> str:
+    """The record as its file holds it."""
+    return json.dumps(record, indent=1) + "\n"
+
+
 class Durable:
     """Epoch, latch and operator log of one state directory."""
 
@@ -74,7 +79,10 @@ class Durable:
         return record
 
     def save_latch(self, record: dict[str, Any]) -> None:
-        write_durable(self.latch_path, json.dumps(record, indent=1) + "\n")
+        self.write_latch(latch_text(record))
+
+    def write_latch(self, text: str) -> None:
+        write_durable(self.latch_path, text)
 
     def clear_latch(self) -> None:
         self.latch_path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from fabric import layout
 from watchdog import faults
-from watchdog.pulse import Bounds, Finding, Pulse, Seen, observe
+from watchdog.pulse import UNKNOWN, Bounds, Finding, Pulse, Seen, observe
 
 F_ADD_SEALS = 1033
 F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE = 1, 2, 4, 16
@@ -129,6 +129,8 @@ class Watch:
     granted_ns: int = 0
     deadline_ns: int = 0
     renewals: int = 0
+    refused_ns: int = 0  # without permission since then at the latest; 0 before the first look without it
+    orders: int = UNKNOWN  # sent by the first pass that began after that: no later pass may send one
 
 
 class Decision(NamedTuple):
@@ -151,6 +153,8 @@ def decide(watch: Watch, seen: Seen, clocks: Clocks, rules: Rules, armed: bool) 
     bounds, own_gap = rules.bounds, now - watch.pulse.seen_ns
     pulse, found = observe(watch.pulse, seen, watch.epoch, now, bounds)
     watch = replace(watch, pulse=pulse)
+    if watch.state != layout.LEASE_GRANTED:
+        watch = _without_permission(watch, seen, now)
     fault, why = _fault(watch, seen, found, clocks, own_gap, rules)
     if fault == "clock_jump" and watch.state == layout.LEASE_WITHHELD:  # before the first grant: this look only
         watch = replace(watch, slip_ns=clocks.boot_ns - now)
@@ -167,9 +171,20 @@ def decide(watch: Watch, seen: Seen, clocks: Clocks, rules: Rules, armed: bool) 
     return watch, Decision("none")
 
 
+def _without_permission(watch: Watch, seen: Seen, now: int) -> Watch:
+    """Note from where on orders prove that the lease is not heeded: the page was taken back before ``refused_ns``."""
+    if watch.refused_ns == 0:
+        return replace(watch, refused_ns=now)
+    if watch.orders == UNKNOWN and seen.beat is not None and seen.beat.mono_ns > watch.refused_ns:
+        return replace(watch, orders=seen.beat.orders_sent)
+    return watch
+
+
 def _fault(watch: Watch, seen: Seen, found: Finding, clocks: Clocks, own_gap: int, rules: Rules) -> tuple[str, str]:
     """The one fault to act on, worst first; ("", "") for none."""
     now, silent_ns = clocks.mono_ns, watch.pulse.silent_ns
+    if seen.beat is not None and watch.orders != UNKNOWN and seen.beat.orders_sent > watch.orders:
+        return "unleased", f"{seen.beat.orders_sent - watch.orders} orders sent without permission"
     if found.fault and rules.tiers[found.fault] == faults.KILL:
         return found.fault, found.why
     if watch.renewals and silent_ns >= rules.kill_ns:
@@ -189,7 +204,7 @@ def _fault(watch: Watch, seen: Seen, found: Finding, clocks: Clocks, own_gap: in
 
 def _act(watch: Watch, fault: str, why: str, rules: Rules) -> tuple[Watch, Decision]:
     """A fault in its tier. Before the first grant of an epoch there is nothing to kill for but orders without permission."""
-    if rules.tiers[fault] == faults.KILL and (watch.renewals or fault == "runaway"):
+    if rules.tiers[fault] == faults.KILL and (watch.renewals or fault in ("runaway", "unleased")):
         return watch, Decision("kill", fault, why)
     if watch.state == layout.LEASE_GRANTED:
         return replace(watch, state=layout.LEASE_LAPSED, deadline_ns=0), Decision("lapse", fault, why)
@@ -203,5 +218,7 @@ def _grant(watch: Watch, now: int, rules: Rules) -> tuple[Watch, Decision]:
         granted_ns=now,
         deadline_ns=now + rules.ttl_ns,
         renewals=watch.renewals + 1,
+        refused_ns=0,
+        orders=UNKNOWN,
     )
     return granted, Decision("grant")

@@ -127,6 +127,8 @@ class Watchdog(Ending):
         self.stats.count(layout.WC_LAPSES)
         self.reason = f"lapsed: {fault}: {why}"
         self.alarm(self.reason)
+        # Execution pulls its own orders, unless it is stopped or hung. Before any later registration: one queue.
+        self.workers.submit(self.venue.cancel_all, self.ignore)
         now = time.monotonic_ns()
         self.lapses.append(now)
         while self.lapses[0] < now - LAPSES_NS:

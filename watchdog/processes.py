@@ -204,11 +204,14 @@ def harden() -> list[str]:
     return refused
 
 
-def real_time() -> bool:
-    """A turn before all ordinary processes: it sleeps nearly always, and a renewal or a restart in the middle of a kill that
-    waits behind busy neighbours is a lapse of a healthy engine, or orders that rest longer. False when the host refuses."""
+def real_time(pid: int = 0) -> bool:
+    """A turn before all ordinary processes, for the calling thread or for the process ``pid`` that has just begun.
+
+    The watchdog sleeps nearly always, and a renewal or a restart in the middle of a kill that waits behind busy neighbours
+    is a lapse of a healthy engine, or orders that rest longer. False when the host refuses.
+    """
     try:
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        os.sched_setscheduler(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     except OSError:
         return False
     return True

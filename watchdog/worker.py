@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from watchdog.processes import real_time
+
 Done = Callable[[Any], None]
 
 
@@ -39,7 +41,11 @@ class Workers:
             done(result)
 
     def start(self, name: str, target: Callable[[], None]) -> None:
-        threading.Thread(target=target, name=name, daemon=True).start()
+        def run() -> None:
+            real_time()  # a thread does not inherit it, and the main loop may wait for one that holds the interpreter
+            target()
+
+        threading.Thread(target=run, name=name, daemon=True).start()
 
     def _run(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import resource
 import signal
+import time
 
 import pytest
 
@@ -90,3 +91,18 @@ def test_memory_pressure_takes_the_others_before_the_watchdog(role: str, score: 
     finally:
         child.terminate()
         child.finish(10)
+
+
+def test_a_wait_for_a_child_ends_with_the_child(tmp_path: pathlib.Path) -> None:
+    child = spawn("sleeper", ["-c", "input()"], tmp_path / "log")  # it has no input and ends at once
+    began = time.monotonic()
+    assert child.lives_for(30.0) is False
+    assert time.monotonic() - began < 20.0
+    assert child.lives_for(30.0) is False
+
+
+def test_a_child_that_lives_is_waited_for_and_lives(tmp_path: pathlib.Path) -> None:
+    child = spawn("sleeper", ["-c", "import time; time.sleep(60)"], tmp_path / "log")
+    assert child.lives_for(0.01) is True
+    child.process.kill()
+    assert child.lives_for(30.0) is False

@@ -124,6 +124,16 @@ async def test_ledger_tells_orders_keys_and_market(house):
 
 
 @on_open_house
+async def test_ledger_since_a_time_leaves_out_what_had_ended_before_it(house):
+    for quantity in (0.01, 0.000001):
+        await house.rest.post("/v1/orders", json=house.order(quantity=quantity))
+    for since, statuses in ((0, ["open", "rejected"]), (1 << 61, ["open"])):
+        ledger = (await house.rest.get(f"/sim/ledger?since={since}")).json()
+        assert [row["status"] for row in ledger["orders"]] == statuses
+    assert (await house.rest.get("/sim/ledger?since=soon")).status_code == 400
+
+
+@on_open_house
 async def test_malformed_bodies_are_a_400(house):
     for path in ("/v1/orders", "/v1/keys", "/sim/faults", "/sim/order"):
         for body in (b"{", b"[]", b"\xff", b'{"no_such":1}'):

@@ -1,4 +1,4 @@
-"""The host fails around a kill: a full disk, the out-of-memory killer. Rows 1, 20 and 30 of docs/fault-matrix.md."""
+"""The host fails around a kill or a lapse: a full disk, the out-of-memory killer, a stop. Rows 1, 3, 20, 30 of the matrix."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def test_an_engine_killed_at_a_random_moment_leaves_nothing(run: Run, seed: int)
     assert run.exchange.orders == {}
     assert 0 < run.exchange.cancelled_at - began < 1.0
     assert {status for _, status in run.exchange.probes} == {401}
+
+
+def test_a_lapse_empties_the_book_of_an_engine_that_cannot_do_it(run: Run) -> None:
+    engine = run.trade()
+    engine.process.send_signal(signal.SIGSTOP)
+    run.wait(lambda: run.exchange.orders == {})
+    assert run.latch() == {"steps": []}, "the kill was first"
+    engine.process.send_signal(signal.SIGCONT)
 
 
 def fill(file: Path) -> None:

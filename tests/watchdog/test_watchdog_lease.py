@@ -121,7 +121,7 @@ def test_runaway_is_one_order_beyond_the_bound_of_a_beat(orders: int, what: str)
 
 def test_the_order_bound_refills_each_renew_time() -> None:
     world = World().granted()
-    assert "kill" not in {world.step(ms=40, orders=64) for _ in range(20)}
+    assert "kill" not in {world.step(ms=40, passes=10, orders=64) for _ in range(20)}
 
 
 def test_orders_running_backwards_are_no_progress() -> None:
@@ -363,3 +363,6 @@ def test_no_kill_before_the_first_grant_but_for_orders_without_permission() -> N
     world = World()
     world.step()
     assert world.step(orders=65, armed=False) == "kill"
+
+
+# --- orders without permission

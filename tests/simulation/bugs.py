@@ -154,7 +154,7 @@ def sent_again_blindly() -> AbstractContextManager[Any]:
 
 PLANTED: dict[str, tuple[Plant, str, int]] = {  # the bug, the rule that it breaks, seeds within which that is found
     "fill_booked_twice": (fill_booked_twice, "6 ", 20),
-    "unknown_timed_out_to_rejected": (unknown_timed_out_to_rejected, "2 ", 60),
+    "unknown_timed_out_to_rejected": (unknown_timed_out_to_rejected, "2 ", 100),
     "lease_not_checked": (lease_not_checked, "1 ", 40),
     "exit_blocked_by_a_breaker": (exit_blocked_by_a_breaker, "7 ", 200),
     "loss_streak_reset_by_restart": (loss_streak_reset_by_restart, "8 ", 200),

@@ -159,8 +159,7 @@ class Oracle(Watcher):
         life = self.episode.life
         assert life is not None
         number = int(life.core.orders[row, et.OR_ID])
-        self.require(number > self.last_id, "1 gateway", f"id {number} used again")
-        self.last_id = number
+        self.require(number not in self.orders, "1 gateway", f"order {number} was sent, and is said not to be")
 
     def heard(self, fields: dict[str, Any]) -> None:
         """At the venue, just before it acts."""

@@ -96,10 +96,9 @@ def fill_of_the_wrong_size() -> AbstractContextManager[Any]:
     """The venue's message says twice what was traded."""
 
     def change(original: Any, house: VenueHouse, session: Any, payload: bytes, late: int) -> Any:
-        if payload.startswith(b'{"type":"fill"'):
+        if payload.startswith(b'{"type":"fill"') and b'"quantity"' in payload:
             said = orjson.loads(payload)
-            if "quantity" in said:
-                payload = orjson.dumps(said | {"quantity": str(2 * Decimal(said["quantity"]))})
+            payload = orjson.dumps(said | {"quantity": str(2 * Decimal(said["quantity"]))})
         return original(house, session, payload, late)
 
     return around(VenueHouse, "deliver", change)

@@ -83,10 +83,15 @@ def locked_words(segment: Segment, offset: int, count: int) -> list[int] | None:
     return None
 
 
+def account_row(pages: Pages) -> list[int] | None:
+    """The words of the account page; None while there is none."""
+    segment = pages.segment("exec")
+    return locked_words(segment, layout.ACCOUNT_OFFSET, layout.ACCOUNT_BYTES // layout.WORD) if segment else None
+
+
 def account(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
     """The account page: NAV, P&L, position by symbol, share of each limit that is used."""
-    segment = pages.segment("exec")
-    row = locked_words(segment, layout.ACCOUNT_OFFSET, layout.ACCOUNT_BYTES // layout.WORD) if segment else None
+    row = account_row(pages)
     if row is None:
         return {"position": {}, "pnl": "0.00", "nav": "0.00", "risk_state": "unknown", "reason": "", "limits": {}}
     nav, day_start = row[layout.AP_NAV_E8], row[layout.AP_DAY_START_NAV_E8]

@@ -38,7 +38,7 @@ SWAPS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.NotEq: (ast.Eq,),
 }
 CPU_S = 90  # a mutant that takes longer hangs; all tests on one that survives take some six
-LEFT_OUT = {  # of a run: the first judges a generator of examples, the second a document; together they cost as much as the rest
+LEFT_OUT = {  # the first judges a generator of examples, the second a document; they cost as much as all others together
     "test_the_worlds_reach_every_answer_of_the_gate",
     "test_trips_to_the_first_pause_are_what_the_simulation_gives",
 }

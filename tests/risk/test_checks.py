@@ -73,6 +73,12 @@ def test_each_limit_that_can_judge_an_order_is_looked_at(limit):
     assert reason(checks.limits_present(w.order, w.limits)) == "limit_missing"
 
 
+def test_a_limit_that_judges_no_order_blocks_none():
+    w = World()
+    w.limits[tables.LM_REJECTS_IN_ROW + 1 :] = tables.LIMIT_MISSING
+    assert checks.limits_present(w.order, w.limits) == 0
+
+
 @pytest.mark.parametrize("i", [0, 1])
 @pytest.mark.parametrize(("lots", "said"), [(100, "none"), (101, "unowned_position")])
 def test_an_unexplained_position_lets_exactly_what_reduces_through_and_only_there(i, lots, said):
@@ -178,8 +184,10 @@ def test_a_collar_needs_a_mark_within_the_headroom(mark, said):
 
 
 def test_a_market_order_without_a_book_is_left_to_be_priced_at_the_collar():
-    w = stale(World(), 20_000).ask(kind=layout.TYPE_MARKET, price=0)
+    w = World().ask(kind=layout.TYPE_MARKET, price=0)
     w.limits[tables.LM_COLLAR_PPM] = 0
+    assert reason(checks.collar(w.order, w.books, w.limits, w.now)) == "price_collar", "the touch is a tick from the mid"
+    stale(w, 20_001)
     assert checks.collar(w.order, w.books, w.limits, w.now) == 0
     w.order[tables.OI_PRICE_TICKS] = 10_001
     assert reason(checks.collar(w.order, w.books, w.limits, w.now)) == "price_collar"

@@ -224,6 +224,15 @@ def test_smallest_notional_is_reached_exactly(least, said):
     assert reason(checks.min_notional(w.order, 100, w.books, w.instruments, w.limits, w.now)) == said
 
 
+@pytest.mark.parametrize(
+    ("held", "lots", "cap", "said"),
+    [(0, 1, 0, "position_cap"), (0, 1, 1, "none"), (0, 2, 1, "position_cap"), (-5, 5, 0, "none")],
+)
+def test_a_position_stays_within_its_cap_to_the_lot(held, lots, cap, said):
+    w = World(position_ppm=100 * cap).hold(held).ask(lots=lots)
+    assert reason(checks.position(w.order, w.account, w.positions, w.books, w.instruments, w.limits, w.now)) == said
+
+
 def gross(w):
     w.expose()
     return reason(checks.gross(w.order, w.account, w.positions, w.books, w.instruments, w.limits, w.now))
@@ -260,6 +269,14 @@ def test_gross_rounds_half_a_unit_up_and_stands_still_beyond_its_headroom():
     assert gross(w) == "none"
     w.account[tables.AC_NAV_E8] = 10_000
     assert gross(w) == "gross_exposure"
+
+
+@pytest.mark.parametrize(("nav", "said"), [(100_000_000, "none"), (99_999_999, "gross_exposure")])
+def test_gross_values_a_mark_beyond_the_headroom_at_its_edge(nav, said):
+    w = stale(World(gross_exposure_ppm=1_000_000), 500_000_000).ask(lots=1)
+    w.instruments[0, tables.IN_MULT] = 1
+    w.account[[tables.AC_NAV_E8, tables.AC_DAY_START_NAV_E8]] = nav
+    assert gross(w) == said
 
 
 def test_no_limit_on_gross_reaches_beyond_the_headroom_of_the_sum():

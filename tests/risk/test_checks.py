@@ -330,3 +330,10 @@ def test_a_repeat_is_refused_within_the_window_unless_it_is_a_quote(later, quote
     w.owners[OWNER, [tables.OW_LAST_ORDER_KEY, tables.OW_LAST_ORDER_NS]] = checks.order_key(w.order), NOW
     w.order[tables.OI_IS_QUOTE] = quote
     assert reason(checks.duplicate_order(w.order, w.owners, w.limits, NOW + later)) == said
+
+
+def test_another_order_a_moment_later_is_no_repeat():
+    w = World(duplicate_window_ns=100)
+    w.owners[OWNER, [tables.OW_LAST_ORDER_KEY, tables.OW_LAST_ORDER_NS]] = checks.order_key(w.order), NOW
+    w.order[tables.OI_LOTS] += 1
+    assert checks.duplicate_order(w.order, w.owners, w.limits, NOW) == 0

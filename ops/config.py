@@ -203,6 +203,10 @@ class Config(Model):
         symbols = [instrument.symbol for instrument in self.instruments]
         if len(set(symbols)) != len(symbols):
             raise ValueError("instruments: each symbol once")
+        if len(quotes := sorted({instrument.quote for instrument in self.instruments})) > 1:
+            raise ValueError(
+                f"instruments: quoted in {' and '.join(quotes)}; net asset value has one currency, so configure one"
+            )
         for strategy in self.strategies:
             if unknown := set(strategy.symbols) - set(symbols):
                 raise ValueError(f"strategies: {strategy.name} trades {sorted(unknown)[0]}, which is no instrument here")

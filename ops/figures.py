@@ -92,10 +92,15 @@ def _markouts(row: list[int]) -> dict[str, float | None]:
     return found
 
 
+def account_row(pages: Pages) -> list[int] | None:
+    """The words of the account page; None while there is none."""
+    segment = pages.segment("exec")
+    return locked_words(segment, layout.ACCOUNT_OFFSET, layout.ACCOUNT_BYTES // layout.WORD) if segment else None
+
+
 def account(pages: Pages, config: dict[str, Any]) -> dict[str, Any]:
     """The account page: NAV, P&L, position by symbol, share of each limit that is used."""
-    segment = pages.segment("exec")
-    row = locked_words(segment, layout.ACCOUNT_OFFSET, layout.ACCOUNT_BYTES // layout.WORD) if segment else None
+    row = account_row(pages)
     if row is None:
         return {
             "position": {},

@@ -20,9 +20,9 @@ from typing import Any
 from fabric import layout
 from fabric.segment import Segment
 from fabric.stats import StatsWriter
-from ops import children, exits, paper
+from ops import arming, children, exits, paper
 from ops.children import Backoff, Child
-from ops.figures import Pages
+from ops.figures import Pages, account_row
 from ops.instance import Paths
 from watchdog.client import WatchdogError, request
 
@@ -75,7 +75,7 @@ class Supervisor:
         self.backoff["watchdog"] = Backoff(0.0)  # it may have died in the middle of a kill: the next one at once
         self.kill_test: dict[str, Any] = {}
         self.armed, self.epoch, self.halted = False, 0, ""
-        self._look_next_s, self._arm_said = 0.0, ""
+        self._look_next_s, self._arm_said, self._sized = 0.0, "", False
 
     # --- starting
 
@@ -220,10 +220,25 @@ class Supervisor:
             self.armed = False
             self.set_control("armed", 0)
             self.say(f"disarmed: {status.get('reason')}{'; to go on: ' + RESUME if status.get('latched') else ''}")
+        if self.armed and not self._sized:
+            self._look_at_size()
         if not self.armed and not status.get("latched"):
             if not self.kill_test:
                 self.run_kill_test()
             self.try_arm()
+
+    def _look_at_size(self) -> None:
+        """Once, as soon as the account is known: an account too small for any order ends the run."""
+        row = account_row(self.pages)
+        found = arming.needs(self.config, row) if row else None
+        if found is None:
+            return
+        self._sized = True
+        for symbol, why in found.items():
+            self.say(f"{symbol} cannot be traded: {why}")
+        if why := arming.refusal(self.config, found):
+            self.armed, self.halted = False, why
+            self.set_control("armed", 0)
 
     def _died(self, role: str, child: Child, now: float) -> None:
         self.stats.add("children_died")

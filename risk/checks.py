@@ -199,12 +199,12 @@ def worst_after(order, positions):
 
 @inlined
 def position(order, account, positions, books, instruments, limits, now_ns):
-    """The worst case stays within the cap; what only reduces always does."""
+    """The worst case stays within the cap, which is never below 0; what only reduces always does."""
     i = order[tables.OI_INSTRUMENT]
     mark_x2 = reference_x2(books[i], limits, now_ns)
     cap = accounts.cap_lots(account, mark_x2, instruments[i, tables.IN_MULT], limits)
     worst = worst_after(order, positions)
-    return layout.REASON_POSITION_CAP if worst > 0 and worst > cap else 0
+    return layout.REASON_POSITION_CAP if worst > cap else 0
 
 
 @inlined
@@ -215,7 +215,7 @@ def gross(order, account, positions, books, instruments, limits, now_ns):
     """
     i, side_worst = order[tables.OI_INSTRUMENT], worst_after(order, positions)
     before = max(accounts.worst_long(positions, i), accounts.worst_short(positions, i))
-    if side_worst <= before or side_worst <= 0:
+    if side_worst <= before:  # which is never below 0: the worst cases of both sides add up to all that works
         return 0
     mult = instruments[i, tables.IN_MULT]
     mark_x2 = min(reference_x2(books[i], limits, now_ns), 2 * money.PRICE_TICKS_MAX)

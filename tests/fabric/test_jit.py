@@ -94,6 +94,8 @@ def test_no_file_of_the_house_imports_relatively() -> None:
     """The stamp follows absolute imports only."""
     for room in jit.ROOMS:
         for path in (jit.ROOT / room).rglob("*.py"):
+            if ".venv" in path.parts:  # of a peer of the bench
+                continue
             assert not re.search(r"^\s*from \.", path.read_text(), re.MULTILINE), path
 
 

@@ -47,6 +47,19 @@ def test_grid_whose_money_unit_is_not_whole_is_refused() -> None:
     assert "whole number of money units" in message({"instruments": [pair]})
 
 
+def test_instruments_quoted_in_two_currencies_are_refused() -> None:
+    one = {"symbol": "A-USDC", "base": "A", "quote": "USDC", "tick_size": "0.01", "lot_size": "0.01"}
+    other = one | {"symbol": "B-USDT", "base": "B", "quote": "USDT"}
+    assert "quoted in USDC and USDT; net asset value has one currency" in message({"instruments": [one, other]})
+    assert parse({"instruments": [one, other | {"quote": "USDC"}]}, "pulex.toml").instruments[1].quote == "USDC"
+
+
+@pytest.mark.parametrize("kind", ["linear", "inverse"])
+def test_an_instrument_that_is_not_spot_is_refused(kind: str) -> None:
+    one = {"symbol": "A-B", "base": "A", "quote": "B", "tick_size": "0.01", "lot_size": "0.01", "kind": kind}
+    assert "instruments.0.kind: Input should be 'spot'" in message({"instruments": [one]})
+
+
 def test_file_that_is_not_toml_and_file_that_is_absent_are_named(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "pulex.toml"
     with pytest.raises(ConfigError, match=r"pulex\.toml: No such file"):

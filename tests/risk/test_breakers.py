@@ -190,3 +190,10 @@ def test_compiled_and_interpreted_breakers_leave_the_same_bytes(steps, limit):
     assert answers == same
     for a, b in zip(compiled.arrays(), plain.arrays(), strict=True):
         assert np.array_equal(a, b)
+
+
+def test_numbers_that_the_journal_keeps_are_for_ever():
+    assert (breakers.BREACH_HALT, breakers.BREACH_REDUCE, breakers.BREACH_RELEASE) == (1, 2, 4)
+    assert (breakers.OWNER_PAUSED, breakers.OWNER_LATCHED) == (1, 2)
+    assert (breakers.LIMIT_ONLY_ENTERED, breakers.LIMIT_ONLY_LEFT) == (1, 2)
+    assert breakers.SLIPPAGE_WEIGHT == 8

@@ -134,3 +134,30 @@ def test_cancels_use_message_room_but_no_order_slot():
     assert rate.messages_exceed(w.rate, w.limits, NOW) == 1
     assert rate.would_exceed(w.rate, w.limits, NOW) == 0
     assert w.rate[tables.RT_COUNT] == 0
+
+
+def test_exits_count_within_the_second_that_the_first_of_them_began():
+    w = World()
+    for k in range(rate.EXITS_MAX):
+        assert rate.exits_exceed(w.rate, NOW + k) == 0
+        rate.take_exit(w.rate, NOW + k)
+    assert w.rate[tables.RT_EXITS] == rate.EXITS_MAX
+    assert [rate.exits_exceed(w.rate, NOW + later) for later in (rate.EXITS_MAX, SECOND - 1, SECOND)] == [1, 1, 0]
+    rate.take_exit(w.rate, NOW + SECOND - 1)
+    assert w.rate[tables.RT_EXITS] == rate.EXITS_MAX + 1
+    rate.take_exit(w.rate, NOW + SECOND)
+    assert (w.rate[tables.RT_EXIT_START_NS], w.rate[tables.RT_EXITS]) == (NOW + SECOND, 1)
+    assert rate.EXITS_MAX == 256
+
+
+def test_messages_move_on_over_any_time_and_exits_are_not_among_them():
+    for later in range(7):
+        w = World()
+        rate.take_exit(w.rate, NOW)
+        rate.take_message(w.rate, NOW)
+        rate.take_message(w.rate, NOW + later * rate.BUCKET_NS)
+        expected = [0] * rate.BUCKETS
+        expected[0] = 1
+        if later < rate.BUCKETS:
+            expected[later] += 1
+        assert w.rate[tables.RT_MESSAGES : tables.RT_MESSAGES + rate.BUCKETS].tolist() == expected

@@ -17,6 +17,9 @@ UNREAD_S = 2.0
 
 
 def revoke_by_hand(scene: Scene) -> None:
+    """Of a house that has been well for a while: its session did not end a few seconds ago in another fault."""
+    scene.plant("calm_down")
+    time.sleep(0.05)
     key = keys_at(scene.since(0), 1 << 62)[-1]
     scene.mark()
     scene.revoke(key["key_id"])
@@ -137,7 +140,7 @@ FAULTS = (
     Fault("operator_kill", "33", ask_kill, KILL, "operator"),
     Fault("operator_kill_in_a_storm", "33", kill_in_storm, KILL, "operator"),
     Fault("drill_in_a_storm", "33", drill_in_storm, NOTHING, heal=calm),
-    Fault("key_revoked_by_hand", "12", revoke_by_hand, KILL, "key_revoked_elsewhere"),
+    Fault("key_revoked_by_hand", "12", revoke_by_hand, KILL, "key_revoked_elsewhere", "handed"),
     Fault("revocation_fails", "13", kill_while(0.7, revoke="fail"), KILL, "operator", dead_ms=None),
     Fault("revocation_absent", "13", kill_while(0.7, revoke="absent"), KILL, "operator", dead_ms=None),
     Fault("revocation_takes_2_s", "13", kill_with_slow_revocation(SLOW_S), KILL, "operator", dead_ms=None,

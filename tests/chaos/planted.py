@@ -1,9 +1,9 @@
 """Execution processes with a defect, or with a hand inside: the real class, and what a chaos run plants in it.
 
 ``plain`` is the product's. ``handed`` obeys one word in RUN_DIR/planted (written by the run, acted on once by the control
-thread): ``cut`` ends the order session's connection, ``misbook`` moves the booked position, ``old_key`` uses the first
-epoch's key, ``eat`` takes memory until the kernel ends it. ``unleased`` is ``handed`` with its lease check without effect:
-the loop reads a page of its own that always permits, and no time gap fences it.
+thread): ``calm_down`` forgets earlier reconnects, ``cut`` ends the order session's connection, ``misbook`` moves the booked
+position, ``old_key`` uses the first epoch's key, ``eat`` takes memory until the kernel ends it. ``unleased`` is ``handed`` with
+its lease check without effect: the loop reads a page of its own that always permits, and no time gap fences it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from engine.process import Execution
 from fabric import layout
 from risk import tables as rt
 from venue import tables as vt
+from venue.link import Backoff
 
 FOR_EVER_NS = 1 << 61
 
@@ -42,6 +43,10 @@ class Handed(Execution):
             word = self.word_file.read_text()
             self.word_file.unlink()
             getattr(self, f"do_{word}")()
+
+    def do_calm_down(self) -> None:
+        """As after a healthy while: the next reconnect waits no longer than the first one."""
+        self.backoff = Backoff(first_s=self.backoff.first_s)
 
     def do_cut(self) -> None:
         """The network's work: the connection is gone, and nobody has said goodbye."""

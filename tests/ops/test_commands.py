@@ -50,7 +50,7 @@ def assert_dead(run: Run) -> None:
     assert run.exchange.orders == {}
     assert trading
     assert all(row["revoked"] for row in trading)
-    assert run.latch()["proven"] is True
+    assert run.latched()["proven"] is True
 
 
 def test_kill_waits_for_the_proof(run: Run) -> None:
@@ -66,7 +66,7 @@ def test_kill_works_when_the_engine_is_gone(run: Run) -> None:
     run.exchange.rest("1")  # left by an engine of yesterday
     commands.kill("r", "leftovers", lambda _: None)
     assert run.exchange.orders == {}
-    assert run.latch()["proven"] is True
+    assert run.latched()["proven"] is True
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 8, b"\xff" * 7 + b"\x7f", b"\x80" * 8], ids=["-1", "max", "negative"])

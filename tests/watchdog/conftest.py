@@ -105,6 +105,11 @@ class Run:
     def killed(self, seconds: float = 5.0) -> dict[str, Any]:
         """Wait for a proven kill; its record."""
         self.wait(lambda: bool((self.ask("status")["kill"] or {}).get("proven")), seconds)
+        return self.latched()
+
+    def latched(self, seconds: float = 5.0) -> dict[str, Any]:
+        """The latch of a proven kill; the watchdog tells before the disk has taken it."""
+        self.wait(lambda: bool(self.latch().get("proven")), seconds)
         return self.latch()
 
     def lapsed(self, fault: str, seconds: float = 5.0) -> None:

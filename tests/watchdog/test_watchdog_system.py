@@ -159,7 +159,7 @@ def test_a_kill_after_both_died_is_proven_by_the_key_that_the_first_watchdog_min
     run.start()
     run.ask("kill", reason="both died")
     run.wait(lambda: bool(run.ask("status")["kill"]["proven"]))
-    assert run.latch()["steps"][-1]["detail"] == "401 unauthorized"
+    assert run.latched()["steps"][-1]["detail"] == "401 unauthorized"
     assert_dead(run)
 
 

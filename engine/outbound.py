@@ -17,7 +17,7 @@ from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import record
 from risk import tables as rt
-from venue import frames, purpleflea_encode, sockets
+from venue import frames, masks, purpleflea_encode, sockets
 from venue import tables as vt
 
 NS_PER_MS = 1_000_000
@@ -28,7 +28,7 @@ def seal_text(w, n, send, end):
     """Close the frame whose payload ends at ``end``; 1, or 0 when it did not fit and nothing was added."""
     if end < 0:
         return 0
-    sealed = frames.seal(send, n[wi.WN_SEND_END], end, frames.OP_TEXT, frames.next_mask(row(w[wi.WI_MASK], 1)))
+    sealed = frames.seal(send, n[wi.WN_SEND_END], end, frames.OP_TEXT, masks.next_mask(row(w[wi.WI_MASK], masks.WORDS)))
     if sealed < 0:
         return 0
     n[wi.WN_SEND_END] = sealed

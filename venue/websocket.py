@@ -47,12 +47,12 @@ def close_code(buffer, at, length):
         return NO_STATUS
     if length == 1:
         return -PROTOCOL_ERROR
+    if utf8.check(buffer, at + 2, at + length, 0) != 0:
+        return -BAD_DATA
     code = np.int64(buffer[at]) << 8 | np.int64(buffer[at + 1])
     registered = 1000 <= code <= 1014 and not 1004 <= code <= 1006
     if not registered and not 3000 <= code <= 4999:
         return -PROTOCOL_ERROR
-    if utf8.check(buffer, at + 2, at + length, 0) != 0:
-        return -BAD_DATA
     return code
 
 

@@ -39,7 +39,8 @@ def open_session(
     try:
         protocol = ClientProtocol(uri, max_size=None, logger=_SILENT)
         request = protocol.connect()
-        request.headers["X-API-Key"] = api_key
+        if api_key:
+            request.headers["X-API-Key"] = api_key
         protocol.send_request(request)
         sock.sendall(b"".join(protocol.data_to_send()))
         leftover = _read_answer(sock, protocol, f"{uri.host}:{uri.port}", deadline)

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fabric import layout
-from venue import tables
+from venue import sockets, tables
 from venue.handshake import open_session
 
 NS_PER_S = 1_000_000_000
+PART_S = 0.2  # so long the venue may take to hear why we leave
 
 
 @dataclasses.dataclass
@@ -51,10 +52,10 @@ class Link:
 
     def __init__(self, capacity: int, for_orders: bool = False) -> None:
         self.row: npt.NDArray[np.int64] = np.zeros(len(tables.SESSION), np.int64)
-        self._buffer = np.full(capacity, 0, np.uint8)  # written once: the loop meets no missing page
+        self.buffer: npt.NDArray[np.uint8] = np.full(capacity, 0, np.uint8)  # written once: the loop meets no missing page
         self._for_orders = for_orders
         self._socket: socket.socket | None = None
-        self.row[tables.SE_BUFFER] = self._buffer.ctypes.data
+        self.row[tables.SE_BUFFER] = self.buffer.ctypes.data
         self.row[tables.SE_CAPACITY] = capacity
         self.row[tables.SE_STATE] = layout.SESSION_DOWN
 
@@ -81,7 +82,7 @@ class Link:
             raise
         self._socket = sock
         row = self.row
-        self._buffer[: len(leftover)] = np.frombuffer(leftover, np.uint8)
+        self.buffer[: len(leftover)] = np.frombuffer(leftover, np.uint8)
         row[tables.SE_FD] = sock.fileno()
         row[tables.SE_START], row[tables.SE_END] = 0, len(leftover)
         row[tables.SE_CLOSE_CODE] = row[tables.SE_RECEIVED_NS] = row[tables.SE_OPENED] = 0
@@ -89,7 +90,7 @@ class Link:
 
     def hold(self, data: bytes) -> None:
         """Put bytes at the start of the buffer of a session that is never opened (a rehearsal reads them)."""
-        self._buffer[: len(data)] = np.frombuffer(data, np.uint8)
+        self.buffer[: len(data)] = np.frombuffer(data, np.uint8)
 
     def reap(self) -> str | None:
         """Close what the loop gave back; the reason, or None while there is nothing to do."""
@@ -102,6 +103,9 @@ class Link:
     def close(self) -> None:
         """Only when the loop does not own it (given back, or the loop has ended)."""
         if self._socket is not None:
-            self._socket.close()
+            if self._for_orders:
+                self._socket.close()  # at once: nothing of ours may still arrive
+            else:
+                sockets.part(self._socket, PART_S)
             self._socket = None
         self.row[tables.SE_STATE] = layout.SESSION_DOWN

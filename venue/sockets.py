@@ -6,8 +6,10 @@ The loop thread owns the descriptor while its session is in the loop; ``connect`
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import time
 
 from numba import types
 
@@ -78,6 +80,17 @@ def random_word(scratch):
         return 0
     value = load_relaxed(scratch)
     return value if value != 0 else 1
+
+
+def part(sock: socket.socket, timeout_s: float) -> None:
+    """Close so that what we sent last still arrives: a close with bytes unread would be a reset, which overtakes it."""
+    deadline = time.monotonic() + timeout_s
+    with sock, contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                return
 
 
 def connect(host: str, port: int, timeout_s: float = 5.0, for_orders: bool = False) -> socket.socket:

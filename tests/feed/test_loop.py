@@ -272,9 +272,7 @@ def test_ping_is_answered_with_its_payload(house: House) -> None:
         (b"\x81\x7f" + (MESSAGE_MAX + 1).to_bytes(8), "oversize", "oversize"),
     ],
 )
-def test_malformed_frame_ends_the_session_and_the_venue_is_told_why(
-    ready: House, data: bytes, counter: str, code: str
-) -> None:
+def test_malformed_frame_ends_the_session_and_the_venue_is_told_why(ready: House, data: bytes, counter: str, code: str) -> None:
     ready.push(data)
     assert (ready.counted("books"), ready.close_code) == ({counter: 1}, code)
     told = {"violation": 1002, "binary": 1003, "utf8": 1007, "oversize": 1009}

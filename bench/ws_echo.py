@@ -20,7 +20,7 @@ import numpy as np
 if not __package__:  # started by its path
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from venue import frames, masks, session, sockets, websocket
+from venue import frames, masks, session, transport, websocket
 from venue import tables as t
 from venue.errors import VenueError
 from venue.link import Link
@@ -32,8 +32,8 @@ PATIENCE_S = 30.0
 class EchoClient:
     """One connection after the other through one session row."""
 
-    def __init__(self, message_max: int = MESSAGE_MAX) -> None:
-        self._link = Link(2 * message_max)
+    def __init__(self, message_max: int = MESSAGE_MAX, ca_file: str | None = None) -> None:
+        self._link = Link(2 * message_max, ca_file=ca_file)
         self._send = np.zeros(message_max + 64, np.uint8)
         self._masks = masks.fresh()
         self._out = np.zeros(len(t.FRAME_WORDS), np.int64)
@@ -81,7 +81,7 @@ class EchoClient:
         """Send what is ready; False when the other side is gone."""
         fd, at = int(self._link.row[t.SE_FD]), 0
         while at < end:
-            sent = int(sockets.transmit(fd, self._send.ctypes.data + at, end - at))
+            sent = int(transport.transmit(self._link.row, self._send.ctypes.data + at, end - at))
             if sent < 0:
                 return False
             at += sent

@@ -16,7 +16,7 @@ from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import record
 from fabric.rings import lossless_done, lossless_read, market_read, seqlock_read
-from venue import masks, purpleflea, session, sockets, websocket
+from venue import masks, purpleflea, session, sockets, transport, websocket
 from venue import tables as vt
 
 
@@ -272,6 +272,6 @@ def read_session(w, n, c, now_ns):
         code = read_frames(w, n, c, s, monotonic_ns(w[wi.WI_SCRATCH]))
     if code != vt.CLOSE_NONE:
         if n[wi.WN_SEND_END] > 0:  # nothing but answers to its frames: why the session ends
-            sockets.transmit(s[vt.SE_FD], w[wi.WI_SEND], n[wi.WN_SEND_END])
+            transport.transmit(s, w[wi.WI_SEND], n[wi.WN_SEND_END])
         close_session(w, n, c, s, code, now_ns)
     return max(count, 0)

@@ -18,7 +18,7 @@ from fabric.rings import market_publish, seqlock_write
 from feed import book, join
 from feed import tables as ft
 from feed.warmth import touch
-from venue import frames, masks, purpleflea, session, sockets, websocket
+from venue import frames, masks, purpleflea, session, sockets, transport, websocket
 from venue import tables as vt
 
 FRAMES_PER_PASS = 512
@@ -258,7 +258,7 @@ def flush(t, s):
     if count == 0:
         return vt.CLOSE_NONE
     t[ft.FD_SEND_END] = 0
-    sent = sockets.transmit(s[vt.SE_FD], t[ft.FD_SEND], count)
+    sent = transport.transmit(s, t[ft.FD_SEND], count)
     return vt.CLOSE_NONE if sent == count else vt.CLOSE_SEND
 
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 from fabric import layout
 from fabric.atomics import load_acquire, octets, store_release
 from fabric.jit import kernel
-from venue import tables
-from venue.sockets import receive
+from venue import tables, transport
 
 
 @kernel
@@ -56,7 +55,7 @@ def fill(row):
     row[tables.SE_START], row[tables.SE_END] = start, end
     if end >= capacity:
         return -3
-    count = receive(row[tables.SE_FD], row[tables.SE_BUFFER] + end, capacity - end)
+    count = transport.receive(row, row[tables.SE_BUFFER] + end, capacity - end)
     if count > 0:
         row[tables.SE_END] = end + count
     return count

@@ -54,10 +54,14 @@ MESSAGE_STATUS = words(_here, "MESSAGE", "need text binary part ping pong close 
 BOOK_OUTCOME = words(_here, "BOOK", "applied stale before_snapshot gap crossed refused")
 
 # One session row of a hot process, handed between its threads (``venue.session``); close_code: why the loop gave it up.
-# held_*, utf8, seen: what ``websocket`` keeps of a message that is not whole yet; more: frames wait for the next pass.
+# ssl (0 = plain TCP), functions, tls_error, tls_closed: of ``transport``. held_*, utf8, seen: what ``websocket`` keeps of a
+# message that is not whole yet. more: frames wait for the next pass.
 SESSION = words(
     _here,
     "SE",
-    "state fd buffer capacity start end close_code received_ns opened held_at held_end held_opcode utf8 seen more _",
+    "state fd buffer capacity start end close_code received_ns opened held_at held_end held_opcode utf8 seen more ssl "
+    "functions tls_error tls_closed _ _ _ _ _",
 )
+TLS_NAMES = ("SSL_read", "SSL_write", "SSL_get_error", "ERR_clear_error", "ERR_get_error")
+TLS = words(_here, "TLS", " ".join(TLS_NAMES).lower())
 CLOSE = words(_here, "CLOSE", "none peer error violation oversize send partial lapse stop utf8 binary")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import re
 import select
@@ -14,46 +13,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from tls_kit import Authority, TlsServer, server_context
+from tls_kit import ROOM, Authority, Session
 
-from fabric import layout
 from venue import session, sockets, tls, transport
 from venue import tables as t
-
-ROOM = 4 << 20
-
-
-class Session:
-    """A row as ``venue.link`` fills it, over TLS or plain TCP, to a server that runs ``talk``."""
-
-    def __init__(self, file: pathlib.Path | None, ca: pathlib.Path, talk: Callable[[socket.socket], None]) -> None:
-        self.server = TlsServer(server_context(file) if file else None, talk)
-        self._tcp = sockets.connect("127.0.0.1", self.server.port, 5.0)
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        self.channel: socket.socket | tls.TlsSocket = self._tcp
-        self.row, self.buffer = np.zeros(len(t.SESSION), np.int64), np.zeros(ROOM, np.uint8)
-        if file:
-            self.channel = tls.TlsSocket(self._tcp, "localhost", 5.0, str(ca))
-            self.row[t.SE_SSL], self.row[t.SE_FUNCTIONS] = self.channel.address, self.channel.functions
-        self._tcp.setblocking(False)
-        self.row[t.SE_FD], self.row[t.SE_BUFFER] = self._tcp.fileno(), self.buffer.ctypes.data
-        self.row[t.SE_CAPACITY], self.row[t.SE_STATE] = ROOM, layout.SESSION_LOOP
-
-    def fill(self, until: int) -> int:
-        """Fill until so many bytes lie there, or the session says that no more will; the last answer."""
-        while (count := int(session.fill(self.row))) >= 0 and self.row[t.SE_END] < until:
-            if count == 0:
-                select.select([self._tcp], [], [], 5.0)
-        return count
-
-    @property
-    def data(self) -> bytes:
-        return self.buffer[: self.row[t.SE_END]].tobytes()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            sockets.part(self.channel.farewell() if isinstance(self.channel, tls.TlsSocket) else self.channel, 1.0)
-        self.server.close()
 
 
 @pytest.fixture(scope="module")

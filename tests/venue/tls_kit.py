@@ -1,22 +1,30 @@
-"""A certificate authority of our own, and servers that use it: Python's ``ssl``, which is another OpenSSL than the client's."""
+# mypy: disable-error-code="no-untyped-call"
+"""A certificate authority of our own, servers that use it by Python's ``ssl`` (another OpenSSL), and a session to them."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import pathlib
+import select
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 
+import numpy as np
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fabric import layout
+from venue import session, sockets, tls
+from venue import tables as t
+
 DAY = datetime.timedelta(days=1)
-Talk = Callable[[ssl.SSLSocket], None]
+ROOM = 4 << 20
 
 
 class Authority:
@@ -92,3 +100,36 @@ class TlsServer:
         """Wait until ``talk`` is done."""
         self._thread.join(20)
         self._socket.close()
+
+
+class Session:
+    """A row as ``venue.link`` fills it, over TLS or plain TCP, to a server that runs ``talk``."""
+
+    def __init__(self, file: pathlib.Path | None, ca: pathlib.Path, talk: Callable[[socket.socket], None]) -> None:
+        self.server = TlsServer(server_context(file) if file else None, talk)
+        self._tcp = sockets.connect("127.0.0.1", self.server.port, 5.0)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        self.channel: socket.socket | tls.TlsSocket = self._tcp
+        self.row, self.buffer = np.zeros(len(t.SESSION), np.int64), np.zeros(ROOM, np.uint8)
+        if file:
+            self.channel = tls.TlsSocket(self._tcp, "localhost", 5.0, str(ca))
+            self.row[t.SE_SSL], self.row[t.SE_FUNCTIONS] = self.channel.address, self.channel.functions
+        self._tcp.setblocking(False)
+        self.row[t.SE_FD], self.row[t.SE_BUFFER] = self._tcp.fileno(), self.buffer.ctypes.data
+        self.row[t.SE_CAPACITY], self.row[t.SE_STATE] = ROOM, layout.SESSION_LOOP
+
+    def fill(self, until: int) -> int:
+        """Fill until so many bytes lie there, or the session says that no more will; the last answer."""
+        while (count := int(session.fill(self.row))) >= 0 and self.row[t.SE_END] < until:
+            if count == 0:
+                select.select([self._tcp], [], [], 5.0)
+        return count
+
+    @property
+    def data(self) -> bytes:
+        return self.buffer[: self.row[t.SE_END]].tobytes()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            sockets.part(self.channel.farewell() if isinstance(self.channel, tls.TlsSocket) else self.channel, 1.0)
+        self.server.close()

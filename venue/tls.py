@@ -47,16 +47,16 @@ class TlsSocket:
         self._timeout_s: float = timeout_s
         self._host = host
         sock.setblocking(False)
-        self._connection = _connection(sock, host, ca_file)
+        self.connection = _connection(sock, host, ca_file)
         try:
-            self._retry(self._connection.do_handshake)
+            self._retry(self.connection.do_handshake)
         except SSL.Error as error:
             raise VenueError(f"{host}: TLS refused: {self._why(error)}") from None
 
     @property
     def address(self) -> int:
         """The ``SSL *``, good until ``close``."""
-        return int(_ffi.cast("intptr_t", self._connection._ssl))
+        return int(_ffi.cast("intptr_t", self.connection._ssl))
 
     @property
     def functions(self) -> int:
@@ -73,7 +73,7 @@ class TlsSocket:
 
     def recv(self, count: int) -> bytes:
         try:
-            return bytes(self._retry(self._connection.recv, count))
+            return bytes(self._retry(self.connection.recv, count))
         except SSL.ZeroReturnError:
             return b""
         except SSL.Error as error:
@@ -82,14 +82,14 @@ class TlsSocket:
     def sendall(self, data: bytes) -> None:
         try:
             while data:
-                data = data[self._retry(self._connection.send, data) :]
+                data = data[self._retry(self.connection.send, data) :]
         except SSL.Error as error:
             raise VenueError(f"{self._host}: TLS ended: {self._why(error)}") from None
 
     def farewell(self) -> socket.socket:
         """Send close_notify if that is still possible; the TCP socket, to be closed by the caller."""
         with contextlib.suppress(SSL.Error):
-            self._connection.shutdown()
+            self.connection.shutdown()
         return self._socket
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class TlsSocket:
                 raise TimeoutError
 
     def _why(self, error: SSL.Error) -> str:
-        verdict = _lib.SSL_get_verify_result(self._connection._ssl)
+        verdict = _lib.SSL_get_verify_result(self.connection._ssl)
         if verdict != _VERIFIED:
             text = _ffi.string(_lib.X509_verify_cert_error_string(verdict)).decode()
             return f"the certificate does not hold: {text}"

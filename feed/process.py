@@ -114,6 +114,7 @@ class Feed:
         self.hash_every = int(config.get("feed", {}).get("hash_every", 0))
         idle = placement["idle"]["feed"]
         self.memory = FeedMemory(config["instruments"], self.market.address, self.stats.segment.address, idle, self.hash_every)
+        self.memory.link.busy_poll_us = config["venue"]["busy_poll_us"]
         if idle in REHEARSING:
             self.memory.rehearse_on(config["instruments"][0])
         self.stats.status(idle=layout.IDLE.index(idle), generation=self.market.generation)

@@ -58,6 +58,7 @@ class Link:
         self.buffer: npt.NDArray[np.uint8] = np.full(capacity, 0, np.uint8)  # written once: the loop meets no missing page
         self._for_orders = for_orders
         self._ca_file = ca_file
+        self.busy_poll_us = 0  # of the next connection
         self._socket: Channel | None = None
         self._protocol: ClientProtocol | None = None
         self.row[tables.SE_BUFFER] = self.buffer.ctypes.data
@@ -76,6 +77,8 @@ class Link:
         """Connect, upgrade, send the first messages, hand over. Raises VenueError or OSError; the state stays DOWN."""
         sock, leftover, protocol = open_session(url, api_key, timeout_s, self._for_orders, self._ca_file)
         try:
+            if self.busy_poll_us and not sockets.busy_poll(sock.fileno(), self.busy_poll_us):
+                raise VenueError(f"venue.busy_poll_us = {self.busy_poll_us}: refused; it needs CAP_NET_ADMIN, or set it to 0")
             for message in messages:
                 protocol.send_text(message)
             sock.setblocking(True)

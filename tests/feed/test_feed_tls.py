@@ -19,6 +19,7 @@ from feed import tables as ft
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "venue"))
 from tls_kit import Authority, server_context
 
+pytestmark = pytest.mark.timeout(600)  # it may be the first to compile the loop
 TICK = {"type": "tick", "symbol": "BTCUSDT", "price": "100.50", "bid": "100.00", "bid_size": "1", "ask": "101.00"}
 TICKS = [json.dumps(TICK | {"ask_size": "2", "sequence": k, "exchange_ts": 9, "index": k}) for k in range(200)]
 

@@ -14,15 +14,20 @@ from websockets.sync.server import Server, ServerConnection, serve
 from bench import ws_echo
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "venue"))
+from tls_kit import Authority, server_context
 from wire_cases import MESSAGE_MAX, every
 from wire_server import WireServer
 
 SAID = ["", "hello", "κόσμε" * 50, b"\x00\xff" * 300, "x" * 70_000, b"y" * 1_000_000]
 
 
-def test_every_case_of_the_list_is_answered_rightly_over_a_socket(capsys: pytest.CaptureFixture[str]) -> None:
-    cases = every()
-    server = WireServer(cases)
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_every_case_of_the_list_is_answered_rightly_over_a_socket(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, secure: bool
+) -> None:
+    cases, authority = every()[:: 5 if secure else 1], Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    server = WireServer(cases, server_context(authority.issue("127.0.0.1")) if secure else None)
     try:
         assert ws_echo.main([server.url, "--agent", "here"], MESSAGE_MAX) == 0
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import socket
+import ssl
 import threading
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,16 +23,17 @@ PATIENCE_S = 20.0
 
 
 class WireServer:
-    """One connection at a time; ``url`` is its address."""
+    """One connection at a time, over TLS when it is given a context; ``url`` is its address."""
 
-    def __init__(self, cases: list[Case]) -> None:
+    def __init__(self, cases: list[Case], context: ssl.SSLContext | None = None) -> None:
         self.cases = cases
+        self._context = context
         self.verdicts: list[str] = []
         self.played = 0
         self.reports: list[str] = []
         self._chance = random.Random(5)
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"{'wss' if context else 'ws'}://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -48,8 +50,8 @@ class WireServer:
                 return
             sock.settimeout(PATIENCE_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with sock:
-                self._session(sock)
+            with self._context.wrap_socket(sock, server_side=True) if self._context else sock as session:
+                self._session(session)
 
     def _session(self, sock: socket.socket) -> None:
         protocol = ServerProtocol()

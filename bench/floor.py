@@ -58,6 +58,7 @@ def open_both(url: str, key: str, symbol: str) -> tuple[socket.socket, socket.so
     opened = []
     for channels in (["ticker", "orderbook"], ["fills"]):
         sock, _, protocol = open_session(url, key, for_orders=channels == ["fills"])
+        assert isinstance(sock, socket.socket), "the floor speaks plain TCP"
         protocol.send_text(subscribe_text(channels, [symbol]))
         sock.sendall(b"".join(protocol.data_to_send()))
         opened.append(sock)

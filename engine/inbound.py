@@ -16,7 +16,7 @@ from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import record
 from fabric.rings import lossless_done, lossless_read, market_read, seqlock_read
-from venue import frames, purpleflea, session, sockets
+from venue import masks, purpleflea, session, sockets, transport, websocket
 from venue import tables as vt
 
 
@@ -214,28 +214,25 @@ def read_frames(w, n, c, s, recv_ns):
     """Handle the complete frames of the order session; 0 or a close code."""
     frame = row(w[wi.WI_FRAME], len(vt.FRAME_WORDS))
     buffer = octets(s[vt.SE_BUFFER], s[vt.SE_CAPACITY])
+    send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
+    mask = row(w[wi.WI_MASK], masks.WORDS)
     for _ in range(wi.FRAMES_PER_PASS):
-        status = frames.next_frame(buffer, s[vt.SE_START], s[vt.SE_END], wi.MESSAGE_MAX, frame)
-        if status == vt.FRAME_NEED:
+        status = websocket.next_message(s, buffer, wi.MESSAGE_MAX, send, n[wi.WN_SEND_END], mask, frame)
+        n[wi.WN_SEND_END] = frame[vt.FR_SEND_END]
+        if status == vt.MESSAGE_NEED:
             return vt.CLOSE_NONE
-        if status != vt.FRAME_COMPLETE:
-            c.counters[lay.EC_BAD_FRAME] += 1
-            return vt.CLOSE_VIOLATION
-        at, length, opcode = frame[vt.FR_AT], frame[vt.FR_LENGTH], frame[vt.FR_OPCODE]
-        s[vt.SE_START] = frame[vt.FR_NEXT]
-        if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
-            on_order_message(w, n, c, buffer, at, at + length, recv_ns)
-        elif opcode == frames.OP_PING:
+        if status == vt.MESSAGE_TEXT:
+            on_order_message(w, n, c, buffer, frame[vt.FR_AT], frame[vt.FR_AT] + frame[vt.FR_LENGTH], recv_ns)
+        elif status == vt.MESSAGE_PING:
             c.counters[lay.EC_PINGS] += 1
-            send = octets(w[wi.WI_SEND], n[wi.WN_SEND_CAPACITY])
-            mask = frames.next_mask(row(w[wi.WI_MASK], 1))
-            end = frames.encode_pong(send, n[wi.WN_SEND_END], buffer, at, length, mask)
-            n[wi.WN_SEND_END] = end if end > 0 else n[wi.WN_SEND_END]
-        elif opcode == frames.OP_CLOSE:
+        elif status == vt.MESSAGE_CLOSE:
             return vt.CLOSE_PEER
-        elif opcode != frames.OP_PONG:
+        elif status == vt.MESSAGE_FULL:
+            break
+        elif status == vt.MESSAGE_BINARY or status == vt.MESSAGE_FAILED:
             c.counters[lay.EC_BAD_FRAME] += 1
             return vt.CLOSE_VIOLATION
+    s[vt.SE_MORE] = 1  # what is left is read in the next pass
     return vt.CLOSE_NONE
 
 
@@ -257,13 +254,15 @@ def read_session(w, n, c, now_ns):
     first = s[vt.SE_OPENED] == 0
     if first:
         s[vt.SE_OPENED] = 1
+        websocket.begin(s)
         n[wi.WN_SESSION_UP] = 1
         n[wi.WN_SEND_END] = n[wi.WN_UNSENT] = 0
         core.on_session(c, 1, now_ns)
     count = session.fill(s)
-    if count == 0 and not first:
+    if count == 0 and not first and not s[vt.SE_MORE]:
         return 0
     code = vt.CLOSE_NONE
+    s[vt.SE_MORE] = 0
     if count == -3:
         code = vt.CLOSE_OVERSIZE
     elif count < 0:
@@ -272,5 +271,7 @@ def read_session(w, n, c, now_ns):
         c.counters[lay.EC_BYTES_IN] += count
         code = read_frames(w, n, c, s, monotonic_ns(w[wi.WI_SCRATCH]))
     if code != vt.CLOSE_NONE:
+        if n[wi.WN_SEND_END] > 0:  # nothing but answers to its frames: why the session ends
+            transport.transmit(s, w[wi.WI_SEND], n[wi.WN_SEND_END])
         close_session(w, n, c, s, code, now_ns)
     return max(count, 0)

@@ -14,7 +14,7 @@ from engine.account_query import Inbox
 from fabric import duty, layout
 from risk import tables as rt
 from strategy.loader import Strategy, load, parameter_row
-from venue import sockets
+from venue import masks
 from venue import tables as vt
 from venue.grids import grids_of, symbols_of
 from venue.link import Link
@@ -44,7 +44,7 @@ class ExecutionMemory:
             "symbols": symbols,
             "grids": grids_of(instruments),
             "slots": np.zeros(vt.SLOTS, np.int64),
-            "mask": np.zeros(1, np.int64),
+            "mask": masks.fresh(),
             "gate": np.zeros(len(rt.ORDER_IN) + len(rt.GATE_OUT), np.int64),
             "duty": duty.duty_row(config["placement"]["idle"]["execution"]),
             "send": np.zeros(SEND_BYTES, np.uint8),
@@ -54,7 +54,6 @@ class ExecutionMemory:
             "account_words": np.zeros(layout.ACCOUNT_BYTES // 8, np.int64),
             "state_words": np.zeros(layout.STATE_ROW_WORDS, np.int64),
         }
-        self.arrays["mask"][0] = sockets.random_word(self.arrays["scratch"].ctypes.data)
         self.table: npt.NDArray[np.int64] = np.zeros((2, wi.ROWS), np.int64)
         w, n = self.table
         for name, array in self.arrays.items():

@@ -17,7 +17,7 @@ from fabric.clock import monotonic_ns
 from fabric.jit import kernel
 from fabric.meters import record
 from risk import tables as rt
-from venue import frames, purpleflea_encode, sockets
+from venue import frames, masks, purpleflea_encode, sockets, transport
 from venue import tables as vt
 
 NS_PER_MS = 1_000_000
@@ -28,7 +28,7 @@ def seal_text(w, n, send, end):
     """Close the frame whose payload ends at ``end``; 1, or 0 when it did not fit and nothing was added."""
     if end < 0:
         return 0
-    sealed = frames.seal(send, n[wi.WN_SEND_END], end, frames.OP_TEXT, frames.next_mask(row(w[wi.WI_MASK], 1)))
+    sealed = frames.seal(send, n[wi.WN_SEND_END], end, frames.OP_TEXT, masks.next_mask(row(w[wi.WI_MASK], masks.WORDS)))
     if sealed < 0:
         return 0
     n[wi.WN_SEND_END] = sealed
@@ -196,7 +196,7 @@ def send_all(w, n, c, count, places, amends, cancels_end, started):
     record(stats, lay.EH_ENCODE, before - started)
     if n[wi.WN_TRIGGER_RECV_NS] > 0:
         record(stats, lay.EH_TICK_TO_ORDER, before - n[wi.WN_TRIGGER_RECV_NS])
-    sent = sockets.transmit(s[vt.SE_FD], w[wi.WI_SEND], size)
+    sent = transport.transmit(s, w[wi.WI_SEND], size)
     after = monotonic_ns(w[wi.WI_SCRATCH])
     record(stats, lay.EH_SEND, after - before)
     c.counters[lay.EC_SENDS] += 1

@@ -71,6 +71,7 @@ class Execution:
         self.exec = Segment.create(config["shm_dir"], "exec", "execution", **hashes)
         self.stop = StopRequest(config["shm_dir"])
         self.memory = ExecutionMemory(config, self.exec.address, self.stats.segment.address)
+        self.memory.link.busy_poll_us = config["venue"]["busy_poll_us"]
         self.life.give(self.memory.core)
         load_strategies(config, self.memory)
         if placement["idle"]["execution"] in REHEARSING:

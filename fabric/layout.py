@@ -250,7 +250,7 @@ FEED_COUNTERS = words(
     "messages bytes events ticks books trades book_gaps book_resyncs book_before_snapshot book_stale_delta "
     "book_crossed book_empty off_grid bad_number bad_json bad_frame unknown_symbol unknown_type cold_messages "
     "source_gaps source_last reconnects pings pongs oversize retired_25 depth_overflow source_first duplicates "
-    "book_refused join_dropped rehearsals",
+    "book_refused join_dropped rehearsals bad_utf8",
 )
 FEED_HISTOGRAMS = words(_here, "FH", "scan book publish pass_ns venue_to_recv")
 EXEC_COUNTERS = words(

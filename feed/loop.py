@@ -18,7 +18,7 @@ from fabric.rings import market_publish, seqlock_write
 from feed import book, join
 from feed import tables as ft
 from feed.warmth import touch
-from venue import frames, purpleflea, session, sockets
+from venue import frames, masks, purpleflea, session, sockets, transport, websocket
 from venue import tables as vt
 
 FRAMES_PER_PASS = 512
@@ -236,7 +236,7 @@ def ask_resync(t, now_ns):
     if now_ns - t[ft.FD_LAST_RESYNC_NS] < ft.RESYNC_EVERY_NS:
         return
     send = octets(t[ft.FD_SEND], t[ft.FD_SEND_CAPACITY])
-    mask = row(t[ft.FD_MASK], 1)
+    mask = row(t[ft.FD_MASK], masks.WORDS)
     lengths = row(t[ft.FD_RESYNC_LENGTHS], lay.INSTRUMENTS_MAX)
     texts = octets(t[ft.FD_RESYNC], lay.INSTRUMENTS_MAX * ft.RESYNC_BYTES)
     for i in range(t[ft.FD_INSTRUMENTS]):
@@ -248,7 +248,7 @@ def ask_resync(t, now_ns):
             for k in range(lengths[i]):
                 send[at + frames.ROOM + k] = texts[i * ft.RESYNC_BYTES + k]
             end = at + frames.ROOM + lengths[i]
-            t[ft.FD_SEND_END] = frames.seal(send, at, end, frames.OP_TEXT, frames.next_mask(mask))
+            t[ft.FD_SEND_END] = frames.seal(send, at, end, frames.OP_TEXT, masks.next_mask(mask))
 
 
 @kernel
@@ -258,8 +258,21 @@ def flush(t, s):
     if count == 0:
         return vt.CLOSE_NONE
     t[ft.FD_SEND_END] = 0
-    sent = sockets.transmit(s[vt.SE_FD], t[ft.FD_SEND], count)
+    sent = transport.transmit(s, t[ft.FD_SEND], count)
     return vt.CLOSE_NONE if sent == count else vt.CLOSE_SEND
+
+
+@kernel
+def count_failed(stats, code):
+    """The venue broke the protocol and was told so; the close code."""
+    if code == websocket.TOO_BIG:
+        counter_add(stats, lay.FC_OVERSIZE, 1)
+        return vt.CLOSE_OVERSIZE
+    if code == websocket.BAD_DATA:
+        counter_add(stats, lay.FC_BAD_UTF8, 1)
+        return vt.CLOSE_UTF8
+    counter_add(stats, lay.FC_BAD_FRAME, 1)
+    return vt.CLOSE_BINARY if code == websocket.UNSUPPORTED else vt.CLOSE_VIOLATION
 
 
 @kernel
@@ -269,39 +282,33 @@ def read_frames(t, s, recv_ns):
     frame = row(t[ft.FD_FRAME], len(vt.FRAME_WORDS))
     buffer = octets(s[vt.SE_BUFFER], s[vt.SE_CAPACITY])
     send = octets(t[ft.FD_SEND], t[ft.FD_SEND_CAPACITY])
-    mask = row(t[ft.FD_MASK], 1)
+    mask = row(t[ft.FD_MASK], masks.WORDS)
     clock = recv_ns
     for _ in range(FRAMES_PER_PASS):
-        status = frames.next_frame(buffer, s[vt.SE_START], s[vt.SE_END], MESSAGE_MAX, frame)
-        if status == vt.FRAME_NEED:
+        status = websocket.next_message(s, buffer, MESSAGE_MAX, send, t[ft.FD_SEND_END], mask, frame)
+        t[ft.FD_SEND_END] = frame[vt.FR_SEND_END]
+        if status == vt.MESSAGE_NEED:
             return vt.CLOSE_NONE
-        if status == vt.FRAME_OVERSIZE:
-            counter_add(stats, lay.FC_OVERSIZE, 1)
-            return vt.CLOSE_OVERSIZE
-        if status != vt.FRAME_COMPLETE:
-            counter_add(stats, lay.FC_BAD_FRAME, 1)
-            return vt.CLOSE_VIOLATION
-        at, length = frame[vt.FR_AT], frame[vt.FR_LENGTH]
-        s[vt.SE_START] = frame[vt.FR_NEXT]
-        opcode = frame[vt.FR_OPCODE]
-        if opcode == frames.OP_TEXT and frame[vt.FR_FIN] == 1:
+        if status == vt.MESSAGE_TEXT:
             ticks = t[ft.FD_TICKS]
-            clock = on_message(t, buffer, at, at + length, recv_ns, clock)
+            at = frame[vt.FR_AT]
+            clock = on_message(t, buffer, at, at + frame[vt.FR_LENGTH], recv_ns, clock)
             if t[ft.FD_TICKS] != ticks and s[vt.SE_START] < s[vt.SE_END]:
-                t[ft.FD_MORE] = 1  # the touch has moved: execution sees it now, not after the depth behind it
-                return vt.CLOSE_NONE
-        elif opcode == frames.OP_PING:
+                break  # the touch has moved: execution sees it now, not after the depth behind it
+        elif status == vt.MESSAGE_PING:
             counter_add(stats, lay.FC_PINGS, 1)
-            end = frames.encode_pong(send, t[ft.FD_SEND_END], buffer, at, length, frames.next_mask(mask))
-            if end > 0:
-                t[ft.FD_SEND_END] = end
-        elif opcode == frames.OP_CLOSE:
-            return vt.CLOSE_PEER
-        elif opcode == frames.OP_PONG:
+        elif status == vt.MESSAGE_PONG:
             counter_add(stats, lay.FC_PONGS, 1)
-        else:  # binary or fragmented: the venue never does it; refused whole rather than half understood
-            counter_add(stats, lay.FC_BAD_FRAME, 1)
-            return vt.CLOSE_VIOLATION
+        elif status == vt.MESSAGE_CLOSE:
+            return vt.CLOSE_PEER
+        elif status == vt.MESSAGE_FULL:
+            break
+        elif status != vt.MESSAGE_PART:
+            if status == vt.MESSAGE_BINARY:  # the venue never does it
+                websocket.fail(send, t[ft.FD_SEND_END], mask, frame, websocket.UNSUPPORTED)
+                t[ft.FD_SEND_END] = frame[vt.FR_SEND_END]
+            return count_failed(stats, frame[vt.FR_CODE])
+    t[ft.FD_MORE] = 1  # what is left is read in the next pass
     return vt.CLOSE_NONE
 
 
@@ -314,7 +321,8 @@ def feed_pass(t, now_ns):
     s = row(address, len(vt.SESSION))
     if s[vt.SE_OPENED] == 0:
         s[vt.SE_OPENED] = 1
-        t[ft.FD_MORE] = 0
+        websocket.begin(s)
+        t[ft.FD_MORE] = t[ft.FD_SEND_END] = 0
         announce(t, lay.MARKET_CONNECTED, now_ns)
     code = vt.CLOSE_NONE
     more = t[ft.FD_MORE]
@@ -333,8 +341,9 @@ def feed_pass(t, now_ns):
     elif count < 0:
         code = vt.CLOSE_PEER if count == sockets.RECV_CLOSED else vt.CLOSE_ERROR
     ask_resync(t, now_ns)
+    sent = flush(t, s)  # a session that ends is told why
     if code == vt.CLOSE_NONE:
-        code = flush(t, s)
+        code = sent
     if code != vt.CLOSE_NONE:
         announce(t, lay.MARKET_DISCONNECTED, now_ns)
         session.give_back(address, s, code)

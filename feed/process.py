@@ -24,7 +24,7 @@ from fabric.segment import Segment
 from fabric.stats import StatsWriter
 from feed import book, loop
 from feed import tables as ft
-from venue import sockets
+from venue import masks
 from venue import tables as vt
 from venue.errors import VenueError
 from venue.grids import grids_of, symbols_of
@@ -65,14 +65,13 @@ class FeedMemory:
             "state_row": np.zeros((n, layout.STATE_ROW_WORDS), np.int64),
             "samples": np.zeros(8 + ft.SAMPLES * ft.SAMPLE_WORDS, np.int64),
             "slots": np.zeros(vt.SLOTS, np.int64),
-            "mask": np.zeros(1, np.int64),
+            "mask": masks.fresh(),
             "duty": duty.duty_row(idle, TURN_NS, HANDS_OVER),
         }
         for i, instrument in enumerate(instruments):
             text = resync_text(instrument["symbol"])
             self.arrays["resync"][i, : len(text)] = np.frombuffer(text, np.uint8)
             self.arrays["resync_lengths"][i] = len(text)
-        self.arrays["mask"][0] = sockets.random_word(self.arrays["scratch"].ctypes.data)
         self.table: npt.NDArray[np.int64] = np.zeros(len(ft.FEED), np.int64)
         for name, array in self.arrays.items():
             self.table[ft.FEED.index(name)] = array.ctypes.data
@@ -115,6 +114,7 @@ class Feed:
         self.hash_every = int(config.get("feed", {}).get("hash_every", 0))
         idle = placement["idle"]["feed"]
         self.memory = FeedMemory(config["instruments"], self.market.address, self.stats.segment.address, idle, self.hash_every)
+        self.memory.link.busy_poll_us = config["venue"]["busy_poll_us"]
         if idle in REHEARSING:
             self.memory.rehearse_on(config["instruments"][0])
         self.stats.status(idle=layout.IDLE.index(idle), generation=self.market.generation)

@@ -54,6 +54,7 @@ class Venue(Model):
 
     budget_messages: how many messages and calls the venue takes from the account in budget_window_ms, cancels included;
     0 = not stated, which live mode refuses. The engine's limits must stay within BUDGET_PERCENT of it.
+    busy_poll_us: how long a receive may poll the network device (SO_BUSY_POLL); 0 = the system's default.
     """
 
     dialect: Literal["purpleflea"] = "purpleflea"
@@ -64,6 +65,7 @@ class Venue(Model):
     management_key_vault: VaultSecret | None = None
     budget_messages: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     budget_window_ms: Milliseconds = 1000
+    busy_poll_us: Annotated[int, Field(ge=0, le=10_000)] = 0
 
     def key_sources(self) -> int:
         return sum(map(bool, (self.management_key_file, self.management_key_credential, self.management_key_vault)))

@@ -1,10 +1,6 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """RFC 6455 frames, the client's side: find the next frame in received bytes, seal and mask our own. No compression.
 
-Mask keys come from xorshift64, seeded with getrandom once per connection: one nanosecond a frame against 300 for a
-system call. The RFC wants unpredictable keys because a browser's script chooses the payload and could write a second
-request into a proxy; here the payload is ours alone.
-
 A frame of ours is written payload first: at ``at + ROOM``, then ``seal`` puts the header in front and masks in place.
 """
 
@@ -19,17 +15,18 @@ from venue.write import load, store
 OP_CONTINUATION, OP_TEXT, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG = 0, 1, 2, 8, 9, 10
 ROOM = 8  # bytes to leave before a payload: 2 + 2 of length + 4 of mask
 PAYLOAD_MAX = 65535  # of a frame of ours
-_MASK64 = 0xFFFFFFFF
 
 
 @kernel
 def next_frame(buffer, start, end, max_payload, out):
     """Look at ``buffer[start:end]``; fill ``out`` (FRAME_WORDS) and return FRAME_COMPLETE.
 
-    FRAME_NEED: read more. FRAME_VIOLATION, FRAME_OVERSIZE: close the connection. A part of a fragmented message comes
-    with fin 0 or OP_CONTINUATION; joining the parts is the caller's (cold) business.
+    FRAME_NEED: read more; ``out`` next is 0 until the header is there, and all of ``out`` filled from then on.
+    FRAME_VIOLATION, FRAME_OVERSIZE: close the connection. ``max_payload`` is for data; a part
+    of a fragmented message comes with fin 0 or OP_CONTINUATION, and joining the parts is ``websocket``'s business.
     """
     have = end - start
+    out[t.FR_NEXT] = 0
     if have < 2:
         return t.FRAME_NEED
     first = np.int64(buffer[start])
@@ -61,7 +58,7 @@ def next_frame(buffer, start, end, max_payload, out):
         at += 8
         if length < 65536:
             return t.FRAME_VIOLATION
-    if length > max_payload:
+    if length > max_payload and opcode < 8:
         return t.FRAME_OVERSIZE
     out[t.FR_OPCODE] = opcode
     out[t.FR_FIN] = first >> 7
@@ -69,17 +66,6 @@ def next_frame(buffer, start, end, max_payload, out):
     out[t.FR_LENGTH] = length
     out[t.FR_NEXT] = at + length
     return t.FRAME_COMPLETE if end - at >= length else t.FRAME_NEED
-
-
-@kernel
-def next_mask(state):
-    """The next 32-bit mask key; ``state`` int64[1] holds the generator, seeded with a word that is not 0."""
-    x = state[0]
-    x ^= x << 13
-    x ^= (x >> 7) & 0x1FFFFFFFFFFFFFF
-    x ^= x << 17
-    state[0] = x
-    return (x >> 32) & _MASK64
 
 
 @kernel
@@ -114,13 +100,27 @@ def seal(out, at, end, opcode, mask_key):
 
 
 @kernel
+def encode(out, at, opcode, data, start, length, mask_key):
+    """One final masked frame around a copy of ``data[start:start + length]``, of any length; returns its end, or -1."""
+    header = 2 if length < 126 else 4 if length <= PAYLOAD_MAX else 10
+    to = at + header + 4
+    if at < 0 or to + length > len(out):
+        return -1
+    out[at] = 0x80 | opcode
+    out[at + 1] = 0x80 | (length if header == 2 else 126 if header == 4 else 127)
+    for k in range(header - 2):
+        out[at + header - 1 - k] = (length >> (k << 3)) & 255
+    for k in range(4):
+        out[to - 4 + k] = (mask_key >> (k << 3)) & 255
+    for k in range(length):
+        out[to + k] = data[start + k] ^ ((mask_key >> ((k & 3) << 3)) & 255)
+    return to + length
+
+
+@kernel
 def encode_pong(out, at, buffer, payload, length, mask_key):
     """Answer a ping whose payload is ``buffer[payload:payload + length]``; returns the frame's end, or -1."""
-    if length > 125 or at + ROOM + length > len(out):
-        return -1
-    for k in range(length):
-        out[at + ROOM + k] = buffer[payload + k]
-    return seal(out, at, at + ROOM + length, OP_PONG, mask_key)
+    return encode(out, at, OP_PONG, buffer, payload, length, mask_key) if length <= 125 else -1
 
 
 @kernel
@@ -131,7 +131,9 @@ def encode_ping(out, at, mask_key):
 
 @kernel
 def encode_close(out, at, code, mask_key):
-    """A close frame with its status code (1000 = normal); returns the frame's end, or -1."""
+    """A close frame with its status code (1000 = normal, 0 = none); returns the frame's end, or -1."""
+    if code == 0:
+        return seal(out, at, at + ROOM, OP_CLOSE, mask_key)
     if at + ROOM + 2 > len(out):
         return -1
     out[at + ROOM] = (code >> 8) & 255

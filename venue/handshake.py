@@ -1,4 +1,4 @@
-"""The WebSocket opening handshake, in plain Python on the control thread; after it the loop owns the socket.
+"""The WebSocket opening handshake, in plain Python on the control thread; after it the loop owns the channel.
 
 ``websockets``' sans-I/O protocol checks the answer. Bytes behind the answer are already frames: they are handed back
 unread. The key goes into one header and nowhere else: the protocol's own logger is silenced.
@@ -16,37 +16,42 @@ from websockets.uri import parse_uri
 
 from venue import sockets
 from venue.errors import VenueError
+from venue.tls import TlsSocket
 
 HEADER_MAX_BYTES = 16 * 1024
+Channel = socket.socket | TlsSocket
 _SILENT = logging.Logger("venue.handshake", logging.CRITICAL + 1)
 
 
 def open_session(
-    url: str, api_key: str, timeout_s: float = 5.0, for_orders: bool = False
-) -> tuple[socket.socket, bytes, ClientProtocol]:
-    """Connect and upgrade; (non-blocking socket, bytes already received behind the answer, protocol).
+    url: str, api_key: str, timeout_s: float = 5.0, for_orders: bool = False, ca_file: str | None = None
+) -> tuple[Channel, bytes, ClientProtocol]:
+    """Connect, shake hands if it is wss, upgrade; (non-blocking channel, bytes received behind the answer, protocol).
 
-    Raises VenueError: unreachable, refused (401 = the key), not a WebSocket, or slower than ``timeout_s`` in all.
+    Raises VenueError: unreachable, certificate does not hold, refused (401 = the key), not a WebSocket, or slower than
+    ``timeout_s`` in all.
     """
     try:
         uri = parse_uri(url)
     except InvalidURI:
         raise VenueError(f"{url} is not a WebSocket address; it looks like ws://HOST:PORT/PATH") from None
-    if uri.secure:
-        raise VenueError(f"{uri.host}: wss:// sessions are not built yet; use a ws:// address")
     deadline = time.monotonic() + timeout_s
-    sock = sockets.connect(uri.host, uri.port, timeout_s, for_orders)
+    tcp = sockets.connect(uri.host, uri.port, timeout_s, for_orders)
+    sock: Channel = tcp
     try:
+        if uri.secure:
+            sock = TlsSocket(tcp, uri.host, deadline - time.monotonic(), ca_file)
         protocol = ClientProtocol(uri, max_size=None, logger=_SILENT)
         request = protocol.connect()
-        request.headers["X-API-Key"] = api_key
+        if api_key:
+            request.headers["X-API-Key"] = api_key
         protocol.send_request(request)
         sock.sendall(b"".join(protocol.data_to_send()))
         leftover = _read_answer(sock, protocol, f"{uri.host}:{uri.port}", deadline)
         sock.setblocking(False)
     except TimeoutError:
         sock.close()
-        raise VenueError(f"{uri.host}:{uri.port} did not answer the upgrade within {timeout_s:g} s") from None
+        raise VenueError(f"{uri.host}:{uri.port} did not answer the handshake within {timeout_s:g} s") from None
     except OSError as error:
         sock.close()
         raise VenueError(f"{uri.host}:{uri.port} broke off the upgrade: {error.strerror or 'connection lost'}") from None
@@ -56,7 +61,7 @@ def open_session(
     return sock, leftover, protocol
 
 
-def _read_answer(sock: socket.socket, protocol: ClientProtocol, where: str, deadline: float) -> bytes:
+def _read_answer(sock: Channel, protocol: ClientProtocol, where: str, deadline: float) -> bytes:
     """Feed the protocol exactly the answer's header; return what came after it."""
     data = b""
     while (cut := data.find(b"\r\n\r\n")) < 0:

@@ -5,7 +5,9 @@ Ownership follows the state word and nothing else. The control thread fills a ro
 stores LOOP last; from then on only the loop touches the socket, the buffer and the row, until it stores CLOSING. The
 control thread then closes the descriptor and stores DOWN. So a reconnect never stops the loop's beat.
 
-The buffer holds raw bytes ``[start, end)``; what is left of a frame moves to the front when less than a quarter is free.
+The buffer holds raw bytes ``[start, end)``, and before them the joined parts of a message that is not whole yet,
+``[held_at, held_end)``; when less than a quarter is free, both move to the front. A buffer of twice the largest message
+never fills.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ from __future__ import annotations
 from fabric import layout
 from fabric.atomics import load_acquire, octets, store_release
 from fabric.jit import kernel
-from venue import tables
-from venue.sockets import receive
+from venue import tables, transport
 
 
 @kernel
@@ -32,20 +33,29 @@ def give_back(session, row, code):
 
 
 @kernel
+def _move(row, source, to, count):
+    """Move bytes towards the front of the buffer."""
+    buffer = octets(row[tables.SE_BUFFER], row[tables.SE_CAPACITY])
+    for k in range(count):
+        buffer[to + k] = buffer[source + k]
+
+
+@kernel
 def fill(row):
     """Receive once into the buffer: bytes read, 0 nothing there, -1 closed by the peer, -2 error, -3 buffer full."""
     start, end, capacity = row[tables.SE_START], row[tables.SE_END], row[tables.SE_CAPACITY]
+    held = row[tables.SE_HELD_END] - row[tables.SE_HELD_AT]
     if start == end:
-        start = end = 0
-    elif capacity - end < capacity // 4 and start > 0:
-        buffer = octets(row[tables.SE_BUFFER], capacity)
-        for i in range(end - start):
-            buffer[i] = buffer[start + i]
-        start, end = 0, end - start
+        start = end = row[tables.SE_HELD_END]  # 0 unless parts of a message wait
+    if capacity - end < capacity // 4 and start > held:
+        _move(row, row[tables.SE_HELD_AT], 0, held)
+        row[tables.SE_HELD_AT], row[tables.SE_HELD_END] = 0, held
+        _move(row, start, held, end - start)
+        start, end = held, held + end - start
     row[tables.SE_START], row[tables.SE_END] = start, end
     if end >= capacity:
         return -3
-    count = receive(row[tables.SE_FD], row[tables.SE_BUFFER] + end, capacity - end)
+    count = transport.receive(row, row[tables.SE_BUFFER] + end, capacity - end)
     if count > 0:
         row[tables.SE_END] = end + count
     return count

@@ -6,8 +6,11 @@ The loop thread owns the descriptor while its session is in the loop; ``connect`
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import struct
+import time
 
 from numba import types
 
@@ -22,6 +25,7 @@ ORDER_USER_TIMEOUT_MS = 2000
 RECV_WOULD_BLOCK, RECV_CLOSED, RECV_ERROR = 0, -1, -2
 SEND_WOULD_BLOCK, SEND_ERROR = 0, -2
 
+_SO_BUSY_POLL = 46
 _MSG_DONTWAIT, _MSG_NOSIGNAL, _SIOCOUTQ = 0x40, 0x4000, 0x5411
 _EINTR, _EAGAIN = 4, 11
 
@@ -80,17 +84,41 @@ def random_word(scratch):
     return value if value != 0 else 1
 
 
+def part(sock: socket.socket, timeout_s: float) -> None:
+    """Close so that what we sent last still arrives: a close with bytes unread would be a reset, which overtakes it."""
+    deadline = time.monotonic() + timeout_s
+    with sock, contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                return
+
+
+def busy_poll(fd: int, budget_us: int) -> bool:
+    """Let each receive poll the network device for so long before it waits for an interrupt; False when that is refused.
+
+    More than the system's default needs CAP_NET_ADMIN; it has no effect where the driver cannot do it.
+    """
+    with socket.socket(fileno=os.dup(fd)) as sock, contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL, budget_us)
+        return True
+    return False
+
+
 def connect(host: str, port: int, timeout_s: float = 5.0, for_orders: bool = False) -> socket.socket:
     """A blocking TCP socket (with the timeout) tuned for one of our sessions; raises VenueError.
 
-    ``for_orders``: a close drops what was not sent (SO_LINGER 0), little fits in flight, a dead peer is noticed.
+    The addresses of the host are tried one after the other, within ``timeout_s`` in all. ``for_orders``: a close drops what
+    was not sent (SO_LINGER 0), little fits in flight, a dead peer is noticed.
     """
+    deadline = time.monotonic() + timeout_s
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise VenueError(f"cannot resolve {host}: {error.strerror or error}; check the venue's address") from None
     last: OSError | None = None
-    for family, kind, protocol, _, address in found:
+    for k, (family, kind, protocol, _, address) in enumerate(found):
         sock = socket.socket(family, kind, protocol)
         try:
             # The receive buffer before connect: the window scale is fixed in the first packet.
@@ -100,8 +128,12 @@ def connect(host: str, port: int, timeout_s: float = 5.0, for_orders: bool = Fal
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ORDER_SEND_BUFFER_BYTES)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ORDER_USER_TIMEOUT_MS)
-            sock.settimeout(timeout_s)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            sock.settimeout(left_s / (len(found) - k))  # a dead first address leaves time for the others
             sock.connect(address)
+            sock.settimeout(timeout_s)
             return sock
         except OSError as error:
             sock.close()

@@ -45,13 +45,23 @@ SLOTS = 32  # scratch words of a decoder: where each known key's value starts
 # Answers of the scanner and the decoders; only ok has filled the record. declined = ask the cold twin.
 SCAN = words(_here, "SCAN", "ok declined bad off_grid bad_number unknown_symbol unknown_type")
 
-# What frames.next_frame says and finds; next = first byte after the frame.
+# What frames.next_frame says and finds; next = first byte after the frame. send_end and code: of websocket.next_message.
 FRAME_STATUS = words(_here, "FRAME", "need complete violation oversize")
-FRAME_WORDS = words(_here, "FR", "opcode fin at length next")
+FRAME_WORDS = words(_here, "FR", "opcode fin at length next send_end code")
+MESSAGE_STATUS = words(_here, "MESSAGE", "need text binary part ping pong close failed full")
 
 # What feed.book says to a snapshot or delta; gap, crossed and refused leave the book dirty.
 BOOK_OUTCOME = words(_here, "BOOK", "applied stale before_snapshot gap crossed refused")
 
 # One session row of a hot process, handed between its threads (``venue.session``); close_code: why the loop gave it up.
-SESSION = words(_here, "SE", "state fd buffer capacity start end epoch close_code mask_state received_ns opened _ _ _ _ _")
-CLOSE = words(_here, "CLOSE", "none peer error violation oversize send partial lapse stop")
+# ssl (0 = plain TCP), functions, tls_error, tls_closed: of ``transport``. held_*, utf8, seen: what ``websocket`` keeps of a
+# message that is not whole yet. more: frames wait for the next pass.
+SESSION = words(
+    _here,
+    "SE",
+    "state fd buffer capacity start end close_code received_ns opened held_at held_end held_opcode utf8 seen more ssl "
+    "functions tls_error tls_closed _ _ _ _ _",
+)
+TLS_NAMES = ("SSL_read", "SSL_write", "SSL_get_error", "ERR_clear_error", "ERR_get_error")
+TLS = words(_here, "TLS", " ".join(TLS_NAMES).lower())
+CLOSE = words(_here, "CLOSE", "none peer error violation oversize send partial lapse stop utf8 binary")

@@ -10,7 +10,7 @@ import pytest
 from feed_house import BTC, CLOSE, ETH, PING, PONG, TEXT, House, frame
 
 from fabric import layout
-from feed.loop import MESSAGE_MAX
+from feed.loop import FRAMES_PER_PASS, MESSAGE_MAX
 
 READY, DIRTY, EMPTY = layout.BOOK_READY, layout.BOOK_DIRTY, layout.BOOK_EMPTY
 RESYNC = [(TEXT, b'{"action":"resync","symbol":"BTCUSDT"}')]
@@ -266,21 +266,59 @@ def test_ping_is_answered_with_its_payload(house: House) -> None:
         (b"\x83\x00", "bad_frame", "violation"),  # a reserved opcode
         (b"\xc1\x00", "bad_frame", "violation"),  # a reserved bit
         (b"\x81\x80\x00\x00\x00\x00", "bad_frame", "violation"),  # masked
-        (frame(b"x", opcode=2), "bad_frame", "violation"),
-        (frame(b"{}", fin=False), "bad_frame", "violation"),
+        (frame(b"x", opcode=0), "bad_frame", "violation"),  # of nothing the continuation
+        (frame(b"x", opcode=2), "bad_frame", "binary"),
+        (frame(b"\xff"), "bad_utf8", "utf8"),
         (b"\x81\x7f" + (MESSAGE_MAX + 1).to_bytes(8), "oversize", "oversize"),
     ],
 )
-def test_malformed_frame_ends_the_session(ready: House, data: bytes, counter: str, code: str) -> None:
+def test_malformed_frame_ends_the_session_and_the_venue_is_told_why(ready: House, data: bytes, counter: str, code: str) -> None:
     ready.push(data)
     assert (ready.counted("books"), ready.close_code) == ({counter: 1}, code)
+    told = {"violation": 1002, "binary": 1003, "utf8": 1007, "oversize": 1009}
+    assert ready.answers() == [(CLOSE, told[code].to_bytes(2))]
     assert ready.state()["status"] == DIRTY
     assert [e["kind"] for e in ready.events()] == [layout.MARKET_DISCONNECTED] * 2
 
 
 def test_close_frame_ends_the_session_and_what_came_before_it_counts(house: House) -> None:
-    house.push(frame(json.dumps(tick(0)).encode()) + frame(b"\x03\xe8", CLOSE))
+    house.push(frame(json.dumps(tick(0)).encode()) + frame(b"\x03\xe8bye", CLOSE))
     assert (house.counted(), house.close_code) == ({"ticks": 1}, "peer")
+    assert house.answers() == [(CLOSE, b"\x03\xe8")]
+
+
+def test_message_in_fragments_with_a_ping_between_is_one_message(house: House) -> None:
+    text = json.dumps(tick(0)).encode()
+    parts = frame(text[:20], fin=False) + frame(b"still there?", PING) + frame(text[20:90], 0, fin=False) + frame(text[90:], 0)
+    house.push(parts + frame(json.dumps(tick(1)).encode()))
+    house.push(parts[:100])
+    house.push(parts[100:])
+    assert house.counted() == {"ticks": 2, "pings": 2, "duplicates": 1}
+    assert house.answers() == [(PONG, b"still there?")] * 2
+
+
+def test_half_a_message_of_an_earlier_session_is_forgotten(house: House) -> None:
+    house.push(frame(b'{"type":', fin=False))
+    house.reconnect()
+    house.send(tick(0))
+    assert (house.counted(), house.close_code) == ({"ticks": 1}, None)
+
+
+def test_more_pings_than_the_answers_have_room_for_are_all_answered(house: House) -> None:
+    pings = [b"%03d" % k + b"." * 122 for k in range(400)]  # their pongs fill the send buffer three times
+    house.push(b"".join(frame(one, PING) for one in pings))
+    answers = house.answers()
+    while len(answers) < len(pings):
+        house.memory.run(1)
+        answers += house.answers()
+    assert answers == [(PONG, one) for one in pings]
+    assert house.counted() == {"pings": 400}
+
+
+def test_more_frames_than_one_pass_takes_are_read_without_another_byte(house: House) -> None:
+    house.venue.sendall(frame(b"", PONG) * (FRAMES_PER_PASS * 2 + 5))
+    house.memory.run(4)
+    assert house.counted() == {"pongs": FRAMES_PER_PASS * 2 + 5}
 
 
 def test_stop_word_ends_the_loop(house: House) -> None:

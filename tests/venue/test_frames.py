@@ -31,7 +31,7 @@ def test_all_three_length_forms_are_read(length: int) -> None:
     status, found = look(data)
     assert status == t.FRAME_COMPLETE
     assert found == {
-        "opcode": 1, "fin": 1, "at": 2 + len(data) - length, "length": length, "next": 2 + len(data),
+        "opcode": 1, "fin": 1, "at": 2 + len(data) - length, "length": length, "next": 2 + len(data), "send_end": 0, "code": 0,
     }  # fmt: skip
 
 
@@ -109,9 +109,13 @@ def test_pong_carries_the_pings_payload_and_close_its_code() -> None:
     assert frames.encode_pong(out, 0, ping, 0, 126, 1) == -1
 
 
-def test_mask_keys_differ_and_are_the_same_compiled_and_interpreted() -> None:
-    compiled, plain = np.array([-987654321987654321], np.int64), np.array([-987654321987654321], np.int64)
-    keys = [int(frames.next_mask(compiled)) for _ in range(1000)]
-    assert len(set(keys)) == 1000
-    assert all(0 <= key < 2**32 for key in keys)
-    assert keys[:20] == [int(frames.next_mask.py_func(plain)) for _ in range(20)]
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([0, 1, 7, 125, 126, 65535, 65536, 70001]), st.integers(0, 2**32 - 1), st.integers(0, 9))
+def test_copied_frames_of_any_length_are_read_by_websockets(length: int, key: int, at: int) -> None:
+    data = np.frombuffer(bytes(range(251)) * 300, np.uint8)
+    out = np.zeros(70_100, np.uint8)
+    end = int(frames.encode(out, at, frames.OP_BINARY, data, 3, length, key))
+    assert [frame.data for frame in read_back(out[at:end].tobytes())] == [data[3 : 3 + length].tobytes()]
+    out[:] = 0
+    assert frames.encode(out[: end - 1], at, frames.OP_BINARY, data, 3, length, key) == -1
+    assert not out.any()

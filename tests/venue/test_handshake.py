@@ -90,12 +90,11 @@ def test_refused_upgrade_is_one_line_without_the_key(
 def test_silent_server_times_out(serve: Serve) -> None:
     done = threading.Event()
     url = serve(lambda sock: (done.wait(5), None)[1])
-    with pytest.raises(VenueError, match=r"did not answer the upgrade within 0\.05 s"):
+    with pytest.raises(VenueError, match=r"did not answer the handshake within 0\.05 s"):
         open_session(url, KEY, 0.05)
     done.set()
 
 
-@pytest.mark.parametrize(("url", "said"), [("http://x/", "not a WebSocket address"), ("wss://x/", "not built yet")])
-def test_address_of_another_kind_is_refused_before_connecting(url: str, said: str) -> None:
-    with pytest.raises(VenueError, match=said):
-        open_session(url, KEY)
+def test_address_of_another_kind_is_refused_before_connecting() -> None:
+    with pytest.raises(VenueError, match="not a WebSocket address"):
+        open_session("http://x/", KEY)

@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import termios
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -89,6 +90,35 @@ def test_order_socket_has_no_delay_and_drops_unsent_bytes_at_close(
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 0)
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == sockets.ORDER_USER_TIMEOUT_MS
+
+
+def test_busy_polling_is_set_or_said_to_be_refused(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    before = ours.getsockopt(socket.SOL_SOCKET, 46)
+    done = sockets.busy_poll(ours.fileno(), before + 50)
+    assert ours.getsockopt(socket.SOL_SOCKET, 46) == (before + 50 if done else before)
+    assert sockets.busy_poll(ours.fileno(), 0), "less is always allowed"
+    assert ours.getsockopt(socket.SOL_SOCKET, 46) == 0
+
+
+def test_a_dead_first_address_leaves_time_for_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as server:
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:  # its queue is full: a further connect gets no answer
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", one.getsockname()) for one in (full, server)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with sockets.connect("venue.example", 1, timeout_s=0.6) as ours:
+            assert ours.getpeername() == server.getsockname()
+            assert ours.gettimeout() == 0.6
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found[:1] * 2)
+        start = time.monotonic()
+        with pytest.raises(VenueError, match=r"cannot connect to venue\.example:1: timed out"):
+            sockets.connect("venue.example", 1, timeout_s=0.2)
+        assert time.monotonic() - start < 1.0
+        for one in waiting:
+            one.close()
 
 
 def test_connect_names_the_address_that_does_not_answer() -> None:

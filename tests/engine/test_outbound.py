@@ -10,6 +10,7 @@ from engine import tables as et
 from engine import wiring as wi
 from fabric import layout
 from tests.engine.corekit import Run, config
+from venue import masks
 from venue.grids import grids_of, symbols_of
 
 
@@ -17,7 +18,7 @@ def encode(run: Run) -> tuple[int, bytes]:
     """(orders encoded, what they say), as ``outbound.drain`` has it done."""
     w, n = np.zeros(wi.ROWS, np.int64), np.zeros(wi.ROWS, np.int64)
     send, instruments = np.zeros(4096, np.uint8), config()["instruments"]
-    symbols, grids, mask = symbols_of(instruments), grids_of(instruments), np.zeros(1, np.int64)
+    symbols, grids, mask = symbols_of(instruments), grids_of(instruments), masks.fresh()
     for word, array in ((wi.WI_SEND, send), (wi.WI_SYMBOLS, symbols), (wi.WI_GRIDS, grids), (wi.WI_MASK, mask)):
         w[word] = array.ctypes.data
     n[wi.WN_SEND_CAPACITY], n[wi.WN_INSTRUMENTS], n[wi.WN_RECV_WINDOW_MS] = len(send), len(instruments), 200

@@ -156,8 +156,7 @@ class Episode:
         """8: the files say what the dead one knew, and starting twice is starting once."""
         life = self.life
         assert life is not None
-        unwritten = int(life.core.journal_count[0])  # outcomes of a pass that was cut off: memory knew more than the record
-        if not self.oracle.tainted and not unwritten:
+        if not self.oracle.tainted and life.core.journal_count[0] == 0:  # else it died before it could say what it knew
             knew, found = durable(life.core), durable(life.fold(life.batch()).core)
             self._same(knew, found, "the journal of a killed life")
         if self.random.random() < 0.3:

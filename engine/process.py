@@ -39,20 +39,28 @@ FOR_EVER = 1 << 62
 POLL_S = 0.002
 RECONCILE_S = 10.0
 TELL_EVERY = 100  # steps between two looks at what had to be compiled
-REGISTER_AGAIN_S, UNSEEN_S = 0.25, 2.0
+REGISTER_AGAIN_S, UNSEEN_S, DYING_S = 0.25, 2.0, 2.0
 STOP_WAIT_S = 3.0
 REHEARSING = ("spin", "yield")  # a loop that sleeps when idle is meant to leave the cpu alone
 
 
 def only_one(state_dir: str) -> int:
-    """Take the state directory; the descriptor holds it until this process has ended. Raises RestartError."""
+    """Take the state directory; the descriptor holds it until this process has ended. Raises RestartError.
+
+    One that was killed a moment ago may take a while to let go of it.
+    """
     descriptor = os.open(os.path.join(state_dir, "execution.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    deadline = time.monotonic() + DYING_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if time.monotonic() < deadline:
+                time.sleep(POLL_S)
+                continue
         os.close(descriptor)
-        raise restart.RestartError("another execution process runs on this state directory: stop it first") from None
-    return descriptor
+        raise restart.RestartError("another execution process runs on this state directory: stop it first")
 
 
 class Execution:

@@ -33,7 +33,7 @@ from watchdog.client import WatchdogError, request
 
 HERE = pathlib.Path(__file__).parent
 SYMBOL = "BTC-USDC"
-READY_S, POLL_S = 60.0, 0.01
+READY_S, POLL_S = 40.0, 0.01
 GENTLE_S = 0.04  # between two looks at the exchange, which has other work
 BUDGET = {"budget_messages": 1000, "budget_window_ms": 1000}
 STRATEGY = str(pathlib.Path(tireless.__file__))

@@ -33,7 +33,6 @@ _recv = types.ExternalFunction("recv", types.int64(types.int32, types.int64, typ
 _send = types.ExternalFunction("send", types.int64(types.int32, types.int64, types.int64, types.int32))
 _ioctl = types.ExternalFunction("ioctl", types.int32(types.int32, types.int64, types.int64))
 _errno_location = types.ExternalFunction("__errno_location", types.int64())
-_getrandom = types.ExternalFunction("getrandom", types.int64(types.int64, types.int64, types.int32))
 
 
 @kernel
@@ -73,15 +72,6 @@ def unsent_bytes(fd, scratch):
     if _ioctl(types.int32(fd), _SIOCOUTQ, scratch) < 0:
         return SEND_ERROR
     return load_relaxed(scratch) & 0xFFFFFFFF
-
-
-@kernel
-def random_word(scratch):
-    """64 random bits, never 0 (a seed for ``frames.next_mask``); ``scratch`` is 8 private bytes. 0 = no entropy."""
-    if _getrandom(scratch, 8, types.int32(0)) != 8:
-        return 0
-    value = load_relaxed(scratch)
-    return value if value != 0 else 1
 
 
 def part(sock: socket.socket, timeout_s: float) -> None:

@@ -76,13 +76,6 @@ def test_unsent_bytes_of_no_socket_is_an_error() -> None:
     assert sockets.unsent_bytes(-1, buf.ctypes.data) == sockets.SEND_ERROR
 
 
-def test_random_words_are_never_zero_and_differ() -> None:
-    buf = np.zeros(8, np.uint8)
-    seen = {int(sockets.random_word(buf.ctypes.data)) for _ in range(50)}
-    assert len(seen) == 50
-    assert 0 not in seen
-
-
 def test_order_socket_has_no_delay_and_drops_unsent_bytes_at_close(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:

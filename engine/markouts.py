@@ -15,8 +15,7 @@ from fabric import layout
 from fabric.jit import kernel
 from risk import tables as risk
 
-HORIZONS_NS = (100_000_000, 1_000_000_000, 10_000_000_000)
-HORIZONS = len(HORIZONS_NS)
+FIRST_NS, HORIZONS = 100_000_000, 3  # each horizon is ten times the one before it
 DUE_PER_CALL = 16
 
 
@@ -24,7 +23,7 @@ DUE_PER_CALL = 16
 def note(c, event, row, instrument, side, now_ns):
     """Remember a fill of the order in ``row`` (-1: of none of ours); one that a reconciliation tells late is a miss."""
     told_ns = now_ns + c.scalars[tables.K_WALL_OFFSET_NS]
-    if event[tables.EV_VENUE_NS] > 0 and told_ns - event[tables.EV_VENUE_NS] > HORIZONS_NS[0]:
+    if event[tables.EV_VENUE_NS] > 0 and told_ns - event[tables.EV_VENUE_NS] > FIRST_NS:
         c.counters[layout.EC_MARKOUTS_MISSED] += HORIZONS
         return 0
     m = c.markouts[c.scalars[tables.K_MARKOUT_HEAD] % tables.MARKOUTS]
@@ -40,7 +39,7 @@ def note(c, event, row, instrument, side, now_ns):
 
 
 @kernel
-def judge(c, m, horizon, now_ns):
+def judge(c, m, horizon, horizon_ns, now_ns):
     """One fill at one horizon."""
     instrument = m[tables.MO_INSTRUMENT]
     b, mult = c.books[instrument], c.instruments[instrument, risk.IN_MULT]
@@ -56,7 +55,7 @@ def judge(c, m, horizon, now_ns):
     if journal(c, layout.JOURNAL_MARKOUT, -1, instrument, lots, price, layout.REASON_NONE, gain, now_ns) != 0:
         j = c.journal[c.journal_count[0] - 1]
         j[layout.J_ORDER_ID], j[layout.J_OWNER], j[layout.J_SIDE] = m[tables.MO_ORDER_ID], m[tables.MO_OWNER], m[tables.MO_SIDE]
-        j[layout.J_SIGNAL_ID] = HORIZONS_NS[horizon]
+        j[layout.J_SIGNAL_ID] = horizon_ns
     return 1
 
 
@@ -64,7 +63,7 @@ def judge(c, m, horizon, now_ns):
 def due(c, now_ns):
     """Judge what has come of age, a few at a time."""
     k = c.scalars
-    head, left = k[tables.K_MARKOUT_HEAD], DUE_PER_CALL
+    head, left, horizon_ns = k[tables.K_MARKOUT_HEAD], DUE_PER_CALL, FIRST_NS
     for horizon in range(HORIZONS):
         place = k[tables.K_MARKOUT_AT_100MS + horizon]
         oldest = head - tables.MARKOUTS
@@ -73,10 +72,11 @@ def due(c, now_ns):
             place = oldest
         while place < head and left > 0:
             m = c.markouts[place % tables.MARKOUTS]
-            if now_ns - m[tables.MO_FILL_NS] < HORIZONS_NS[horizon]:
+            if now_ns - m[tables.MO_FILL_NS] < horizon_ns:
                 break
-            judge(c, m, horizon, now_ns)
+            judge(c, m, horizon, horizon_ns, now_ns)
             place += 1
             left -= 1
         k[tables.K_MARKOUT_AT_100MS + horizon] = place
+        horizon_ns *= 10
     return 0

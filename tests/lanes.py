@@ -1,8 +1,8 @@
 """``python -m tests.lanes``: the whole suite in lanes side by side, so that no cpu is idle; what `make test` runs.
 
 The watchdog's processes mostly wait and need no kernel of the loops: their lane starts while those are compiled, once, into
-the one cache that all lanes read. Then whole systems and everything else; the chaos, which is judged by the clock, when one
-of the two is done. A lane's report is printed when it ends; the exit code is 0 when every lane passed.
+the one cache that all lanes read. Then whole systems and everything else; the chaos, which is judged by the clock, alone at
+the end. A lane's report is printed when it ends; the exit code is 0 when every lane passed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
                         f"\n{lane}: {'passed' if code == 0 else f'FAILED with {code}'} after {time.monotonic() - started:.0f} s"
                     )
                     print("\n".join(lines if code else lines[-TAIL:]), flush=True)
-                if waiting and len(running.keys() & COMPILED.keys()) < len(COMPILED):
+                if waiting and not running:
                     running |= {lane: start(lane, reports) for lane in waiting}
                     waiting = {}
         finally:

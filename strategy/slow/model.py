@@ -82,8 +82,9 @@ class Embedded:
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(f"{self.key}\n".encode())
             child.stdin.flush()
-        readable, _, _ = select.select([child.stdout], [], [], START_S)
-        address = child.stdout.readline().decode().strip() if readable else ""
+        poll = select.poll()  # select() ends at descriptor 1,023
+        poll.register(child.stdout, select.POLLIN)
+        address = child.stdout.readline().decode().strip() if poll.poll(START_S * 1000) else ""
         if not address.startswith("http://127.0.0.1:"):
             self._end(child)
             raise RuntimeError(f"the model server did not start with {self.path}; see the log of the signal process")

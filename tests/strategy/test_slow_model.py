@@ -1,8 +1,10 @@
 """The embedded model, for real: skipped, loudly, only where its packages are not installed."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
+import resource
 
 import httpx
 import pytest
@@ -65,12 +67,15 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         model.model_file("smollm2")
 
 
-def test_a_file_that_is_no_model_is_a_counted_error(tmp_path: pathlib.Path) -> None:
+def test_a_file_that_is_no_model_is_a_counted_error_beyond_a_thousand_descriptors(tmp_path: pathlib.Path) -> None:
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip("THE EMBEDDED MODEL IS NOT TESTED: install xllamacpp")
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"not a model")
     house = House(tmp_path, source="llm", model=str(bad))
-    house.turn()
+    with contextlib.ExitStack() as stack:
+        for _ in range(min(1100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        house.turn()
     house.close()
     assert house.counters() == {"calls": 1, "bad_http": 1}

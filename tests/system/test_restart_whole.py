@@ -65,7 +65,7 @@ class Lasting(Stage):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.house.process.wait()
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 60.0
         while self.house.survivors():
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -1,6 +1,6 @@
 """Every fault of the catalogue once, and the controls, on whole systems, judged by the exchange's ledger.
 
-Houses stand side by side here, beside the rest of the suite. A fault that failed is therefore played once more, alone; what
+Houses stand side by side here. A fault that failed is therefore played once more, alone; what
 fails twice fails. The long form is ``make chaos``.
 """
 

@@ -1,8 +1,9 @@
 """``python -m tests.lanes``: the whole suite in lanes side by side, so that no cpu is idle; what `make test` runs.
 
 The watchdog's processes mostly wait and need no kernel of the loops: their lane starts while those are compiled, once, into
-the one cache that all lanes read. Then whole systems and everything else. The chaos is not among them: it is
-judged by the clock, and the suite is too long already (`pytest tests/chaos` is its short form). A lane's report is printed when it ends; the exit code is 0 when every lane passed.
+the one cache that all lanes read. Then whole systems and everything else. The chaos is not among them: it is judged by the
+clock, and the suite is too long already (`pytest tests/chaos` is its short form). A lane's report is printed when it ends;
+the exit code is 0 when every lane passed.
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ Line = tuple[int, bytes]
 
 
 class TapeError(ValueError):
-    """The tape cannot be read from here on; one line."""
+    """The tape cannot be read, or written, from here on; one line."""
 
 
 class Tape:
-    """Writes into ``folder``: ``name-20261123T061500-0001.gz`` and so on. ``close`` it; OSError when the disk refuses."""
+    """Writes into ``folder``: ``name-20261123T061500-0001.gz`` and so on. ``close`` it; TapeError when the disk refuses."""
 
     def __init__(self, folder: pathlib.Path, name: str, form: str = "gz", rotate_bytes: int = ROTATE_BYTES) -> None:
         if form not in SUFFIXES:
@@ -77,12 +77,15 @@ class Tape:
         data = b"".join(self._block)
         self._block, self._size = [], 0
         packed = gzip.compress(data, GZIP_LEVEL) if self.form == "gz" else zstandard.ZstdCompressor(ZSTD_LEVEL).compress(data)
-        if self._fd < 0 or os.fstat(self._fd).st_size >= self.rotate_bytes:
-            self._next_file()
-        while packed:
-            written = os.write(self._fd, packed)
-            self.bytes_written += written
-            packed = packed[written:]
+        try:
+            if self._fd < 0 or os.fstat(self._fd).st_size >= self.rotate_bytes:
+                self._next_file()
+            while packed:
+                written = os.write(self._fd, packed)
+                self.bytes_written += written
+                packed = packed[written:]
+        except OSError as error:  # not an OSError any more: a recorder takes those for a lost venue, and goes on
+            raise TapeError(f"{self.file or self.folder}: {error.strerror}; {len(data)} bytes are lost: make room") from None
 
     def _next_file(self) -> None:
         self._sync()

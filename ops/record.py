@@ -43,7 +43,7 @@ class Source:
 
 
 async def record(source: Source, tape: Tape, stop: asyncio.Event, say: Say) -> None:
-    """Write every text frame until ``stop``; binary ones are counted in the tape's notes. Raises OSError of the disk."""
+    """Write every text frame until ``stop``; binary ones are counted in the notes. Raises TapeError when the disk refuses."""
     backoff_s = BACKOFF_S
     flushing = asyncio.create_task(_flush(tape))
     try:
@@ -52,8 +52,6 @@ async def record(source: Source, tape: Tape, stop: asyncio.Event, say: Say) -> N
             try:
                 reason = await _session(source, tape, stop)
             except (OSError, InvalidHandshake, TimeoutError, ConnectionClosed) as error:
-                if flushing.done():
-                    raise
                 reason = f"{type(error).__name__}: {error}"[:200]
             tape.note(time.time_ns(), event="disconnected", reason=reason)
             if stop.is_set():
@@ -175,7 +173,7 @@ def serve_tape(file: str, port: int, speed: float) -> None:
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], duration_s: float | None) -> None:
-    """Run until it ends by itself, is stopped (Ctrl-C, SIGTERM), or the time is over; then it has 5 s to end well."""
+    """Run until it ends by itself, is stopped (Ctrl-C, SIGTERM), or the time is over; then it has ENDING_S to end well."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

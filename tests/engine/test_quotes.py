@@ -184,7 +184,7 @@ def test_larger_wish_waits_at_a_good_place_and_is_placed_anew_from_a_bad_one(run
     wish(run, 40, bid_lots=100)
     assert run.get(row, "ahead_lots") == 100, "what was ahead has traded or left"
     kept = run.count("quotes_kept")
-    assert [kind for kind, _ in wish(run, 80, bid_lots=240)].count("cancel") == 0 or run.state_of(row) == "live"
+    wish(run, 80, bid_lots=240)
     assert run.state_of(row) == "live", "100 ahead, at least 100 behind"
     assert run.count("quotes_kept") > kept
     wish(run, 80, bid_lots=230)

@@ -101,6 +101,14 @@ def test_old_block_is_written_though_nothing_comes(tmp_path: pathlib.Path, monke
     assert list(read(tape.file)) == [(1, b"{}")]
 
 
+def test_disk_that_refuses_is_no_lost_venue(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "folder").write_text("in the way")
+    tape = Tape(tmp_path / "folder", "t")
+    tape.append(1, b"{}")
+    with pytest.raises(TapeError, match="File exists; 5 bytes are lost: make room"):
+        tape.flush()
+
+
 def test_plain_and_recorded_files_are_read_too(tmp_path: pathlib.Path) -> None:
     lines = b'1 {"a":1}\n2 {"b":2}\n'
     (tmp_path / "plain").write_bytes(lines)
